@@ -15,7 +15,8 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import Field, PlainSerializer, SecretStr, ValidationError
 
 from entrypackage.failures import Failure, FailureClass
-from entrypackage.model import Instant, Model
+from entrypackage.model import Model
+from entrypackage.trigger import Taken, Trigger
 
 PART_BYTES: Final = 900 * 1024
 """The most that one Secret carries; the API server takes objects up to about 1 MiB after base64 is undone."""
@@ -25,24 +26,6 @@ REPORT_BYTES: Final = 4096
 
 RevealedSecret = Annotated[SecretStr, PlainSerializer(lambda v: v.get_secret_value(), return_type=str)]
 """A secret that prints as ``***`` but is written out in an order's JSON, which only ever lives in Secrets."""
-
-
-class Trigger(Model):
-    """Why an attempt is made, as it was when the attempt took it; times and type of the package come from here."""
-
-    id: str
-    type: str
-    occurred_at: Instant
-    user_id: str | None = None
-    message: str | None = None
-    """The message's JSON as one string."""
-
-
-class Taken(Model):
-    """The ids of both triggers that an attempt serves."""
-
-    event_id: str | None = None
-    request_id: str | None = None
 
 
 class Owner(Model):

@@ -1,0 +1,110 @@
+"""Conditions of a resource: their types, the reasons that are not failures, and how one is set."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from pydantic import Field
+
+from entrypackage.model import Instant, Model
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import datetime
+
+MESSAGE_CHARS = 1024
+
+
+class ConditionType(StrEnum):
+    """The conditions of an EntryPackage, all of them set from the first visit on."""
+
+    READY = "Ready"
+    EXPORTED = "Exported"
+    PACKAGED = "Packaged"
+    NOTIFIED = "Notified"
+    STALLED = "Stalled"
+    SUSPENDED = "Suspended"
+
+
+class Reason(StrEnum):
+    """Reasons of conditions and events that are no failure; failures use the names of `FailureClass`."""
+
+    NOTHING_ASKED = "NothingAsked"
+    NOT_YET = "NotYet"
+    PENDING = "Pending"
+    EXPORTING = "Exporting"
+    EXPORTED = "Exported"
+    PACKING = "Packing"
+    WRITING = "Writing"
+    PACKAGED = "Packaged"
+    INCOMPLETE = "Incomplete"
+    PARTLY_WRITTEN = "PartlyWritten"
+    NOTIFIED = "Notified"
+    UNCHANGED = "Unchanged"
+    PROGRESSING = "Progressing"
+    WAITING_FOR_POD = "WaitingForPod"
+    SUSPENDED = "Suspended"
+    RUNNING = "Running"
+    RETRYING = "Retrying"
+    DISPLAY_ID_CHANGED = "DisplayIdChanged"
+    EXPORT_ORPHANED = "ExportOrphaned"
+    JOB_CREATED = "JobCreated"
+    NOTICE = "Notice"
+
+
+ConditionStatus = Literal["True", "False", "Unknown"]
+
+
+class Condition(Model):
+    """One observed aspect of the resource, as Kubernetes' own conditions."""
+
+    type: Annotated[str, Field(max_length=64, pattern=r"^[A-Z][A-Za-z0-9]*$")]
+    """Which aspect."""
+
+    status: ConditionStatus
+    """Whether it holds."""
+
+    reason: Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[A-Z][A-Za-z0-9]*$")]
+    """Why, as one CamelCase word."""
+
+    message: Annotated[str, Field(max_length=MESSAGE_CHARS)] = ""
+    """Why, as a sentence for a person, with what can be done."""
+
+    observed_generation: Annotated[int | None, Field(ge=0)] = None
+    """The generation of the spec that this was said of."""
+
+    last_transition_time: Instant
+    """When the status last changed."""
+
+
+def find_condition(conditions: Sequence[Condition], kind: ConditionType) -> Condition | None:
+    """Return the condition of that type, if there is one."""
+    return next((condition for condition in conditions if condition.type == kind), None)
+
+
+def set_condition(
+    conditions: Sequence[Condition],
+    kind: ConditionType,
+    status: ConditionStatus,
+    reason: str,
+    message: str,
+    *,
+    generation: int,
+    now: datetime,
+) -> list[Condition]:
+    """Return the conditions with one replaced or added; the transition time moves only with the status."""
+    old = find_condition(conditions, kind)
+    since = old.last_transition_time if old is not None and old.status == status else now
+    text = message if len(message) <= MESSAGE_CHARS else message[: MESSAGE_CHARS - 1] + "…"
+    new = Condition(
+        type=kind,
+        status=status,
+        reason=reason,
+        message=text,
+        observed_generation=generation,
+        last_transition_time=since,
+    )
+    if old is None:
+        return [*conditions, new]
+    return [new if condition.type == kind else condition for condition in conditions]

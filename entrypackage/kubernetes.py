@@ -1,0 +1,237 @@
+"""A small typed way to the Kubernetes API, over the official client's transport.
+
+The official client does what is easily got wrong (kubeconfig, the token file that changes, TLS); its generated models
+are left aside, because the programs read and write plain JSON that their own models parse.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, Self
+
+import aiohttp
+from kubernetes.aio import config as kube_config
+from kubernetes.aio.client import ApiClient, Configuration
+
+from entrypackage.resource import GROUP, PLURAL, VERSION
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+Object = dict[str, Any]
+"""A Kubernetes object as JSON."""
+
+REQUEST_SECONDS: Final = 30.0
+PAGE_SIZE: Final = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """A namespaced kind of object and where the API server keeps it."""
+
+    api: str
+    """The path of its group and version, such as api/v1."""
+    plural: str
+
+
+ENTRY_PACKAGES: Final = Kind(f"apis/{GROUP}/{VERSION}", PLURAL)
+JOBS: Final = Kind("apis/batch/v1", "jobs")
+PODS: Final = Kind("api/v1", "pods")
+SECRETS: Final = Kind("api/v1", "secrets")
+CONFIG_MAPS: Final = Kind("api/v1", "configmaps")
+EVENTS: Final = Kind("api/v1", "events")
+LEASES: Final = Kind("apis/coordination.k8s.io/v1", "leases")
+
+
+class KubernetesError(Exception):
+    """The API server refused a request (`status` is its HTTP code) or could not be reached (`status` is 0)."""
+
+    def __init__(self, status: int, reason: str, message: str) -> None:
+        """Take the HTTP code, the Status object's reason and its sentence."""
+        super().__init__(f"{status} {reason}: {message}")
+        self.status = status
+        self.reason = reason
+        self.message = message
+
+
+class NotFoundError(KubernetesError):
+    """There is no such object (404)."""
+
+
+class ConflictError(KubernetesError):
+    """The object changed since it was read, or a precondition failed (409)."""
+
+
+class AlreadyExistsError(KubernetesError):
+    """An object of that name is there already (409 on create)."""
+
+
+class InvalidError(KubernetesError):
+    """The object or the patch breaks a rule (422)."""
+
+
+class UnreachableError(KubernetesError):
+    """No answer: the request may or may not have taken effect."""
+
+
+class ConfigurationError(Exception):
+    """There is no usable way to a cluster; the text says what to set."""
+
+
+def _error(status: int, body: bytes) -> KubernetesError:
+    try:
+        answer = json.loads(body)
+    except ValueError:
+        answer = {}
+    if not isinstance(answer, dict):
+        answer = {}
+    reason = str(answer.get("reason") or f"Http{status}")
+    message = str(answer.get("message") or "the API server gave no message")
+    match status, reason:
+        case 404, _:
+            return NotFoundError(status, reason, message)
+        case 409, "AlreadyExists":
+            return AlreadyExistsError(status, reason, message)
+        case 409, _:
+            return ConflictError(status, reason, message)
+        case 422, _:
+            return InvalidError(status, reason, message)
+        case _:
+            return KubernetesError(status, reason, message)
+
+
+class Kubernetes:
+    """Reads and writes objects; an async context manager. Every call ends within `REQUEST_SECONDS` or raises."""
+
+    def __init__(self, client: ApiClient, *, timeout_seconds: float = REQUEST_SECONDS) -> None:
+        """Use a configured client of the official library; see `connect`."""
+        self._client = client
+        self._timeout = timeout_seconds
+
+    @classmethod
+    async def connect(cls, kubeconfig: str | None = None, *, timeout_seconds: float = REQUEST_SECONDS) -> Self:
+        """Configure from a kubeconfig file, or without one from the pod's ServiceAccount.
+
+        Raises `ConfigurationError`. Nothing is asked of the API server yet.
+        """
+        configuration = Configuration()
+        try:
+            if kubeconfig is not None:
+                await kube_config.load_kube_config(config_file=kubeconfig, client_configuration=configuration)
+            else:
+                kube_config.load_incluster_config(client_configuration=configuration)
+        except (kube_config.ConfigException, OSError) as error:
+            source = f"the kubeconfig {kubeconfig}" if kubeconfig else "the pod's ServiceAccount"
+            raise ConfigurationError(f"No way to the Kubernetes API from {source}: {error}") from error
+        configuration.connection_pool_maxsize = 100
+        return cls(ApiClient(configuration=configuration), timeout_seconds=timeout_seconds)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *exception: object) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._client.close()
+
+    async def get(self, kind: Kind, namespace: str, name: str) -> Object:
+        """Return one object; raises `NotFoundError`."""
+        return await self._request("GET", _path(kind, namespace, name))
+
+    async def list(self, kind: Kind, namespace: str, *, labels: str = "", fields: str = "") -> list[Object]:
+        """Return all objects that match the selectors, read page by page."""
+        return [item async for item in self.pages(kind, namespace, labels=labels, fields=fields)]
+
+    async def pages(
+        self, kind: Kind, namespace: str, *, labels: str = "", fields: str = "", metadata_only: bool = False
+    ) -> AsyncIterator[Object]:
+        """Yield all objects that match. A continue token that expired ends in `KubernetesError` 410: list anew."""
+        query = {"limit": str(PAGE_SIZE), "labelSelector": labels, "fieldSelector": fields}
+        accept = "application/json"
+        if metadata_only:
+            accept = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
+        token = ""
+        while True:
+            page = await self._request("GET", _path(kind, namespace), query={**query, "continue": token}, accept=accept)
+            for item in page["items"]:
+                yield item
+            token = page["metadata"].get("continue") or ""
+            if not token:
+                return
+
+    async def create(self, kind: Kind, namespace: str, body: Object) -> Object:
+        """Create an object; raises `AlreadyExistsError`, `InvalidError`."""
+        return await self._request("POST", _path(kind, namespace), body=body, query={"fieldValidation": "Strict"})
+
+    async def replace(self, kind: Kind, namespace: str, name: str, body: Object) -> Object:
+        """Replace an object; with a resourceVersion in it `ConflictError` if it changed meanwhile."""
+        return await self._request("PUT", _path(kind, namespace, name), body=body)
+
+    async def replace_status(self, kind: Kind, namespace: str, name: str, body: Object) -> Object:
+        """Replace an object's status; the rest of the body only says which object and version is meant."""
+        query = {"fieldValidation": "Strict"}
+        return await self._request("PUT", _path(kind, namespace, name) + "/status", body=body, query=query)
+
+    async def json_patch(self, kind: Kind, namespace: str, name: str, operations: list[Object]) -> Object:
+        """Apply a JSON Patch; a failed ``test`` is `InvalidError`, as is a broken rule of the schema."""
+        path = _path(kind, namespace, name)
+        return await self._request("PATCH", path, body=operations, content="application/json-patch+json")
+
+    async def merge_patch(self, kind: Kind, namespace: str, name: str, body: Object) -> Object:
+        """Apply a merge patch; with a resourceVersion in it `ConflictError` if the object changed meanwhile."""
+        path = _path(kind, namespace, name)
+        return await self._request("PATCH", path, body=body, content="application/merge-patch+json")
+
+    async def delete(self, kind: Kind, namespace: str, name: str, *, uid: str | None = None) -> None:
+        """Delete an object and, in the background, what it owns.
+
+        With `uid` only that very object (`ConflictError` if the name is another's by now); absent is fine.
+        """
+        body: Object = {"apiVersion": "v1", "kind": "DeleteOptions", "propagationPolicy": "Background"}
+        if uid is not None:
+            body["preconditions"] = {"uid": uid}
+        try:
+            await self._request("DELETE", _path(kind, namespace, name), body=body)
+        except NotFoundError:
+            return
+
+    async def _request(
+        self,
+        method: str,
+        path: str,
+        *,
+        query: dict[str, str] | None = None,
+        body: Object | list[Object] | None = None,
+        content: str = "application/json",
+        accept: str = "application/json",
+    ) -> Object:
+        used = [(key, value) for key, value in (query or {}).items() if value]
+        _, url, headers, sent, _ = await self._client.param_serialize(
+            method,
+            path,
+            query_params=used,
+            header_params={"Accept": accept, "Content-Type": content},
+            body=body,
+            auth_settings=["BearerToken"],
+        )
+        try:
+            async with asyncio.timeout(self._timeout):
+                response = await self._client.call_api(
+                    method, url, header_params=headers, body=sent, _request_timeout=self._timeout
+                )
+                received = await response.read()
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise UnreachableError(0, "Unreachable", f"{method} {path}: {type(error).__name__}") from error
+        if response.status >= 400:
+            raise _error(response.status, received)
+        answer: Object = json.loads(received)
+        return answer
+
+
+def _path(kind: Kind, namespace: str, name: str = "") -> str:
+    path = f"/{kind.api}/namespaces/{namespace}/{kind.plural}"
+    return f"{path}/{name}" if name else path
