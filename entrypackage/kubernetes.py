@@ -142,7 +142,7 @@ class Kubernetes:
         """Return one object; raises `NotFoundError`."""
         return await self._request("GET", _path(kind, namespace, name))
 
-    async def list(self, kind: Kind, namespace: str, *, labels: str = "", fields: str = "") -> list[Object]:
+    async def list_all(self, kind: Kind, namespace: str, *, labels: str = "", fields: str = "") -> list[Object]:
         """Return all objects that match the selectors, read page by page."""
         return [item async for item in self.pages(kind, namespace, labels=labels, fields=fields)]
 

@@ -14,8 +14,6 @@ import traceback
 from datetime import UTC, datetime
 from typing import IO, Any, Final
 
-from typing_extensions import override
-
 LINE_BYTES: Final = 32_000
 HIDDEN: Final = "***"
 
@@ -35,7 +33,6 @@ def redact(text: str) -> str:
 class JsonFormatter(logging.Formatter):
     """Writes a record as one line of JSON: time, level, logger, message, and what was passed as ``extra``."""
 
-    @override
     def format(self, record: logging.LogRecord) -> str:
         line: dict[str, Any] = {
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
@@ -56,7 +53,6 @@ class JsonFormatter(logging.Formatter):
 class TextFormatter(JsonFormatter):
     """Writes a record for a person at a terminal."""
 
-    @override
     def format(self, record: logging.LogRecord) -> str:
         line = json.loads(super().format(record))
         known = ("time", "level", "logger", "message", "error")
