@@ -1,0 +1,149 @@
+"""The work queue: keys that are to be looked at, each once, in order of priority, some of them later.
+
+`Schedule` is the rule without a clock; `WorkQueue` waits.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+from dataclasses import dataclass, field
+from enum import IntEnum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+class Priority(IntEnum):
+    """Who waits for it; lower goes first."""
+
+    CLICK = 0
+    MANUAL = 1
+    EVENT = 2
+    SWEEP = 3
+
+
+@dataclass(slots=True)
+class _Entry:
+    due: float
+    priority: Priority
+    turn: int
+
+
+@dataclass(slots=True)
+class Schedule:
+    """Which key is next. A key is in it once, at its earliest time and highest priority; times are in seconds.
+
+    A key that is being worked on is not given out again before `done`; what is added meanwhile waits for that.
+    """
+
+    _entries: dict[str, _Entry] = field(default_factory=dict)
+    _later: list[tuple[float, int, str]] = field(default_factory=list)
+    _ready: list[tuple[Priority, int, str]] = field(default_factory=list)
+    _working: set[str] = field(default_factory=set)
+    _turn: int = 0
+
+    def __len__(self) -> int:
+        """Return how many keys wait, now or later."""
+        return len(self._entries)
+
+    def add(self, key: str, due: float, priority: Priority = Priority.EVENT) -> None:
+        """Add a key, or move it forward: an earlier time and a higher priority win."""
+        known = self._entries.get(key)
+        if known is not None:
+            due, priority = min(due, known.due), min(priority, known.priority)
+            if due == known.due and priority == known.priority:
+                return
+        self._turn += 1
+        self._entries[key] = _Entry(due, priority, self._turn)
+        heapq.heappush(self._later, (due, self._turn, key))
+
+    def discard(self, key: str) -> None:
+        """Forget a key that waits."""
+        self._entries.pop(key, None)
+
+    def take(self, now: float) -> str | None:
+        """Return the most urgent key that is due and mark it as worked on, or None."""
+        while self._later and self._later[0][0] <= now:
+            _, turn, key = heapq.heappop(self._later)
+            entry = self._entries.get(key)
+            if entry is not None and entry.turn == turn:
+                heapq.heappush(self._ready, (entry.priority, turn, key))
+        blocked = []
+        found = None
+        while self._ready:
+            item = heapq.heappop(self._ready)
+            _, turn, key = item
+            entry = self._entries.get(key)
+            if entry is None or entry.turn != turn:
+                continue
+            if key in self._working:
+                blocked.append(item)
+                continue
+            found = key
+            break
+        for item in blocked:
+            heapq.heappush(self._ready, item)
+        if found is not None:
+            del self._entries[found]
+            self._working.add(found)
+        return found
+
+    def done(self, key: str) -> None:
+        """Say that a key is no longer worked on."""
+        self._working.discard(key)
+
+    def next_due(self) -> float | None:
+        """Return when the next key that is not ready yet becomes due, or None."""
+        while self._later:
+            due, turn, key = self._later[0]
+            entry = self._entries.get(key)
+            if entry is not None and entry.turn == turn:
+                return due
+            heapq.heappop(self._later)
+        return None
+
+
+class WorkQueue:
+    """A `Schedule` that can be waited for."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        """Use a monotonic clock in seconds."""
+        self._clock = clock
+        self._schedule = Schedule()
+        self._changed = asyncio.Event()
+
+    def __len__(self) -> int:
+        """Return how many keys wait, now or later."""
+        return len(self._schedule)
+
+    def add(self, key: str, *, delay: float = 0.0, priority: Priority = Priority.EVENT) -> None:
+        """Add a key, to be given out after `delay` seconds."""
+        self._schedule.add(key, self._clock() + delay, priority)
+        self._changed.set()
+
+    def discard(self, key: str) -> None:
+        """Forget a key that waits."""
+        self._schedule.discard(key)
+
+    async def take(self) -> str:
+        """Wait for the next key; it is the caller's until `done`."""
+        while True:
+            key = self._schedule.take(self._clock())
+            if key is not None:
+                self._changed.set()
+                return key
+            self._changed.clear()
+            due = self._schedule.next_due()
+            pause = None if due is None else max(0.0, due - self._clock())
+            try:
+                async with asyncio.timeout(pause):
+                    await self._changed.wait()
+            except TimeoutError:
+                continue
+
+    def done(self, key: str) -> None:
+        """Give a key back."""
+        self._schedule.done(key)
+        self._changed.set()
