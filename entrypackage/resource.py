@@ -155,6 +155,9 @@ class Attempt(Model):
     order_parts: Annotated[int | None, Field(ge=1)] = None
     """How many Secrets hold the order."""
 
+    entry_checksum: Annotated[str | None, Field(max_length=128)] = None
+    """Checksum of the entry's JSON without modifiedAt, as it went into the order."""
+
     job: JobRef | None = None
     """The packager's Job."""
 
@@ -163,6 +166,9 @@ class Attempt(Model):
 
     failure_message: Annotated[str, Field(max_length=1024)] = ""
     """What happened, as a sentence."""
+
+    touched: bool = False
+    """Whether it changed anything of the package that was there before."""
 
     tries: Annotated[int, Field(ge=0)] = 0
     """Failures in a row that count against the limit."""

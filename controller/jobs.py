@@ -1,0 +1,320 @@
+"""The packager's Job and the Secrets with its order: how they are written and how what became of them is read."""
+
+from __future__ import annotations
+
+import base64
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Final
+
+from entrypackage import identity
+from entrypackage.failures import EXIT_CODES, FailureClass
+from entrypackage.order import parse_report
+from entrypackage.resource import API_VERSION, KIND
+
+if TYPE_CHECKING:
+    from controller.settings import PackagerSettings, Timing
+    from entrypackage.kubernetes import Object
+    from entrypackage.order import EncodedOrder, Report
+    from entrypackage.resource import Attempt, EntryPackage
+
+CONTAINER: Final = "packager"
+ORDER_FOLDER: Final = "/etc/entrypackage/order"
+GRACE_SECONDS: Final = 30
+
+
+@dataclass(frozen=True, slots=True)
+class JobView:
+    """What the controller reads of a Job."""
+
+    name: str
+    uid: str
+    owner_uid: str
+    attempt: int
+    destination: str
+    created_at: datetime
+    finished_at: datetime | None
+    succeeded: bool
+    reason: str
+    deleting: bool
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether it is over."""
+        return self.finished_at is not None
+
+
+@dataclass(frozen=True, slots=True)
+class PodView:
+    """What the controller reads of a packager's pod."""
+
+    name: str
+    uid: str
+    job_name: str
+    owner_uid: str
+    attempt: int
+    phase: str
+    started: bool
+    exit_code: int | None
+    exit_reason: str
+    message: str
+    disrupted: bool
+    waiting: str
+    """Why it has not started, in the cluster's words."""
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether it has stopped for good and writes no more."""
+        return self.phase in {"Succeeded", "Failed"}
+
+
+def _labels(package: EntryPackage, attempt: Attempt, digest: str, component: str) -> dict[str, str]:
+    return {
+        identity.LABEL_MANAGED_BY: identity.MANAGED_BY,
+        identity.LABEL_COMPONENT: component,
+        identity.LABEL_OWNER: package.metadata.uid,
+        identity.LABEL_ATTEMPT: str(attempt.number),
+        identity.LABEL_ORDER: digest[:16],
+    }
+
+
+def _owner(package: EntryPackage) -> Object:
+    # No blockOwnerDeletion: it would need rights on the owner's finalizers and helps nothing here.
+    return {
+        "apiVersion": API_VERSION,
+        "kind": KIND,
+        "name": package.metadata.name,
+        "uid": package.metadata.uid,
+        "controller": True,
+    }
+
+
+def build_secrets(package: EntryPackage, attempt: Attempt, encoded: EncodedOrder) -> list[Object]:
+    """Return the immutable Secrets that carry an order."""
+    labels = _labels(package, attempt, encoded.digest, identity.COMPONENT_ORDER)
+    return [
+        {
+            "apiVersion": "v1",
+            "kind": "Secret",
+            "metadata": {
+                "name": identity.secret_name(package.metadata.uid, attempt.number, encoded.digest, number),
+                "labels": {**labels, identity.LABEL_PART: str(number)},
+                "ownerReferences": [_owner(package)],
+            },
+            "type": "Opaque",
+            "immutable": True,
+            "data": {part_name(number): base64.b64encode(part).decode()},
+        }
+        for number, part in enumerate(encoded.parts)
+    ]
+
+
+def part_name(number: int) -> str:
+    """Return the file name of one part of an order; the names sort in the parts' order."""
+    return f"part-{number:03d}"
+
+
+def build_job(
+    package: EntryPackage, attempt: Attempt, destination: str, settings: PackagerSettings, timing: Timing
+) -> Object:
+    """Return the Job of an attempt whose order is recorded; `destination` is the hash of where it writes."""
+    if attempt.order_digest is None or attempt.order_parts is None:
+        raise ValueError("a Job needs a recorded order")
+    digest = attempt.order_digest
+    labels = {
+        **_labels(package, attempt, digest, identity.COMPONENT_PACKAGER),
+        identity.LABEL_DESTINATION: destination,
+    }
+    annotations = {identity.ANNOTATION_ENTRY: package.spec.entry_id, identity.ANNOTATION_DIGEST: digest}
+    return {
+        "apiVersion": "batch/v1",
+        "kind": "Job",
+        "metadata": {
+            "name": identity.job_name(package.metadata.uid, attempt.number, digest),
+            "labels": labels,
+            "annotations": annotations,
+            "ownerReferences": [_owner(package)],
+        },
+        "spec": {
+            # Retries are the controller's alone: it knows the causes and what may be used again.
+            "backoffLimit": 0,
+            "completions": 1,
+            "parallelism": 1,
+            "activeDeadlineSeconds": int(timing.running_deadline_seconds),
+            "ttlSecondsAfterFinished": timing.ttl_after_finished_seconds,
+            "podReplacementPolicy": "Failed",
+            "podFailurePolicy": {
+                "rules": [
+                    {"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]},
+                    {
+                        "action": "FailJob",
+                        "onExitCodes": {"containerName": CONTAINER, "operator": "In", "values": sorted(EXIT_CODES)},
+                    },
+                ]
+            },
+            "template": {
+                "metadata": {
+                    "labels": {**settings.pod_labels, **labels},
+                    "annotations": {**settings.pod_annotations, **annotations},
+                },
+                "spec": _pod_spec(package, attempt, digest, attempt.order_parts, settings),
+            },
+        },
+    }
+
+
+def _pod_spec(package: EntryPackage, attempt: Attempt, digest: str, parts: int, settings: PackagerSettings) -> Object:
+    resources = {"cpu": settings.cpu, "memory": settings.memory}
+    sources = [
+        {
+            "secret": {
+                "name": identity.secret_name(package.metadata.uid, attempt.number, digest, number),
+                "items": [{"key": part_name(number), "path": part_name(number)}],
+            }
+        }
+        for number in range(parts)
+    ]
+    container: dict[str, Any] = {
+        "name": CONTAINER,
+        "image": settings.image,
+        "imagePullPolicy": settings.image_pull_policy,
+        "command": ["python", "-m", "packager", "run", "--order", ORDER_FOLDER, "--digest", digest],
+        "env": [
+            {"name": "POD_UID", "valueFrom": {"fieldRef": {"fieldPath": "metadata.uid"}}},
+            {"name": "MEMORY_LIMIT_BYTES", "valueFrom": _limit("limits.memory", "1")},
+            {"name": "CPU_LIMIT_MILLIS", "valueFrom": _limit("limits.cpu", "1m")},
+            {"name": "LOG_LEVEL", "value": settings.log_level},
+            *({"name": name, "value": value} for name, value in sorted(settings.env.items())),
+        ],
+        "resources": {"requests": resources, "limits": resources},
+        "securityContext": {
+            "allowPrivilegeEscalation": False,
+            "readOnlyRootFilesystem": True,
+            "capabilities": {"drop": ["ALL"]},
+        },
+        "volumeMounts": [
+            {"name": "order", "mountPath": ORDER_FOLDER, "readOnly": True},
+            {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108 - inside the container
+        ],
+    }
+    if settings.env_from_secret is not None:
+        container["envFrom"] = [{"secretRef": {"name": settings.env_from_secret}}]
+    return {
+        "restartPolicy": "Never",
+        "serviceAccountName": settings.service_account,
+        "automountServiceAccountToken": False,
+        "enableServiceLinks": False,
+        "terminationGracePeriodSeconds": GRACE_SECONDS,
+        "imagePullSecrets": [{"name": name} for name in settings.image_pull_secrets],
+        "securityContext": {
+            "runAsNonRoot": True,
+            "runAsUser": 65532,
+            "seccompProfile": {"type": "RuntimeDefault"},
+        },
+        "containers": [container],
+        "volumes": [
+            {"name": "order", "projected": {"sources": sources}},
+            {"name": "tmp", "emptyDir": {"sizeLimit": "64Mi"}},
+        ],
+    }
+
+
+def _limit(resource: str, divisor: str) -> Object:
+    return {"resourceFieldRef": {"containerName": CONTAINER, "resource": resource, "divisor": divisor}}
+
+
+def read_job(job: Object) -> JobView:
+    """Read a Job of ours."""
+    metadata, status = job["metadata"], job.get("status") or {}
+    labels = metadata.get("labels") or {}
+    ended = [
+        condition
+        for condition in status.get("conditions") or []
+        if condition["type"] in {"Complete", "Failed"} and condition["status"] == "True"
+    ]
+    return JobView(
+        name=metadata["name"],
+        uid=metadata["uid"],
+        owner_uid=controlling_owner(job),
+        attempt=_number(labels.get(identity.LABEL_ATTEMPT)),
+        destination=labels.get(identity.LABEL_DESTINATION, ""),
+        created_at=_time(metadata["creationTimestamp"]),
+        finished_at=_time(ended[0]["lastTransitionTime"]) if ended else None,
+        succeeded=bool(ended) and ended[0]["type"] == "Complete",
+        reason=ended[0].get("reason", "") if ended else "",
+        deleting="deletionTimestamp" in metadata,
+    )
+
+
+def read_pod(pod: Object) -> PodView:
+    """Read a packager's pod."""
+    metadata, status = pod["metadata"], pod.get("status") or {}
+    labels = metadata.get("labels") or {}
+    statuses = [item for item in status.get("containerStatuses") or [] if item["name"] == CONTAINER]
+    state = statuses[0].get("state") or {} if statuses else {}
+    ended, waiting = state.get("terminated") or {}, state.get("waiting") or {}
+    conditions = {item["type"]: item for item in status.get("conditions") or []}
+    scheduled = conditions.get("PodScheduled", {})
+    return PodView(
+        name=metadata["name"],
+        uid=metadata["uid"],
+        job_name=labels.get("batch.kubernetes.io/job-name", ""),
+        owner_uid=labels.get(identity.LABEL_OWNER, ""),
+        attempt=_number(labels.get(identity.LABEL_ATTEMPT)),
+        phase=status.get("phase", "Pending"),
+        started=bool(state.get("running") or ended),
+        exit_code=ended.get("exitCode"),
+        exit_reason=ended.get("reason", ""),
+        message=ended.get("message", ""),
+        disrupted=conditions.get("DisruptionTarget", {}).get("status") == "True",
+        waiting=waiting.get("message") or waiting.get("reason") or scheduled.get("message") or "",
+    )
+
+
+def controlling_owner(thing: Object) -> str:
+    """Return the uid of an object's controlling owner, or an empty string."""
+    for owner in thing["metadata"].get("ownerReferences") or []:
+        if owner.get("controller"):
+            return str(owner["uid"])
+    return ""
+
+
+def _number(text: str | None) -> int:
+    return int(text) if text is not None and text.isdecimal() else 0
+
+
+def _time(text: str) -> datetime:
+    return datetime.fromisoformat(text)
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of a Job: a report, or the failure that took its place."""
+
+    report: Report | None
+    failure: FailureClass | None
+    message: str
+
+
+def read_outcome(job: JobView, pods: list[PodView], digest: str) -> Outcome:
+    """Decide what a finished Job has come to. A report of another order is no report."""
+    ended = [pod for pod in pods if pod.job_name == job.name and pod.exit_code is not None]
+    for pod in ended:
+        report = parse_report(pod.message)
+        if report is not None and report.order_digest in {digest, ""}:
+            if report.succeeded and pod.exit_code == 0:
+                return Outcome(report, None, "")
+            if report.failure is not None:
+                return Outcome(report, report.failure, report.message)
+    for pod in ended:
+        if pod.exit_reason == "OOMKilled":
+            return Outcome(None, FailureClass.OUT_OF_MEMORY, f"Pod {pod.name} was killed at its memory limit.")
+        if pod.disrupted:
+            return Outcome(None, FailureClass.DISRUPTED, f"Pod {pod.name} was evicted.")
+    if job.reason == "DeadlineExceeded":
+        return Outcome(None, FailureClass.TIMEOUT, "The Job exceeded timing.runningDeadlineSeconds.")
+    if not ended or (job.succeeded and all(pod.exit_code == 0 for pod in ended)):
+        return Outcome(None, FailureClass.REPORT_LOST, f"Job {job.name} is over, but no pod of it holds a report.")
+    code = ended[0].exit_code or 0
+    failure = EXIT_CODES.get(code, FailureClass.INTERNAL)
+    return Outcome(None, failure, f"Pod {ended[0].name} ended with exit code {code} and without a report.")

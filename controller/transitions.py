@@ -1,0 +1,272 @@
+"""How the status changes at each step of an attempt. Pure: a status goes in, the next one comes out."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from entrypackage.conditions import Reason
+from entrypackage.failures import POLICIES, FailureClass
+from entrypackage.resource import (
+    HISTORY_LENGTH,
+    Attempt,
+    EntryFacts,
+    ExportRecord,
+    JobRef,
+    Package,
+    PastAttempt,
+)
+from entrypackage.trigger import Taken
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from controller.settings import RetrySettings
+    from entrypackage.order import PackedPackage, Report
+    from entrypackage.resource import EntryPackage, Status
+    from entrypackage.trigger import Trigger
+
+
+@dataclass(frozen=True, slots=True)
+class PendingTriggers:
+    """What has been asked for and not been taken."""
+
+    event: Trigger | None
+    request: Trigger | None
+
+    def __bool__(self) -> bool:
+        """Whether there is any."""
+        return self.event is not None or self.request is not None
+
+
+def pending_triggers(package: EntryPackage) -> PendingTriggers:
+    """Return the triggers whose ids differ from those that were taken."""
+    taken = package.status.taken or Taken()
+    event, request = package.spec.event, package.spec.request
+    return PendingTriggers(
+        event=event if event is not None and event.id != taken.event_id else None,
+        request=request if request is not None and request.id != taken.request_id else None,
+    )
+
+
+def begin(package: EntryPackage, facts: EntryFacts | None, now: datetime) -> Status:
+    """Take both slots and state the intent to export; the caller asks Benchling only after this is written.
+
+    `facts` is the entry as read just now: its modifiedAt is what the export will cover. None if it could not be read.
+    """
+    status, waiting = package.status, pending_triggers(package)
+    covers = facts.modified_at if facts is not None else None
+    attempt = _next_attempt(package, waiting, now).model_copy(
+        update={"export": ExportRecord(intent_time=now, covers_modified_at=covers)}
+    )
+    event, request = package.spec.event, package.spec.request
+    return status.model_copy(
+        update={
+            "attempts": attempt.number,
+            "attempt": attempt,
+            "taken": Taken(event_id=event.id if event else None, request_id=request.id if request else None),
+            "entry": facts or status.entry,
+        }
+    )
+
+
+def begin_again_with_same_export(package: EntryPackage, now: datetime) -> Status:
+    """Make the next attempt of the archive that is there already; it keeps trigger and taken ids."""
+    old = package.status.attempt
+    if old is None or old.export is None:
+        raise ValueError("there is no export to use again")
+    attempt = _next_attempt(package, PendingTriggers(None, None), now).model_copy(update={"export": old.export})
+    return package.status.model_copy(update={"attempts": attempt.number, "attempt": attempt})
+
+
+def _next_attempt(package: EntryPackage, waiting: PendingTriggers, now: datetime) -> Attempt:
+    old = package.status.attempt
+    trigger = waiting.event or waiting.request or (old.trigger if old else None)
+    if trigger is None:
+        raise ValueError("an attempt needs a trigger")
+    starts_over = waiting.request is not None or old is None or (waiting.event is not None and old.given_up)
+    return Attempt(
+        number=package.status.attempts + 1,
+        trigger=trigger,
+        request_id=waiting.request.id if waiting.request else (old.request_id if old else None),
+        canvas_id=canvas_of(waiting.request) or (old.canvas_id if old else None),
+        notify_always=waiting.request is not None or (old.notify_always if old else False),
+        started_at=now,
+        touched=old.touched if old else False,
+        tries=0 if starts_over or old is None else old.tries,
+        delays=0 if starts_over or old is None else old.delays,
+        re_exports=0 if waiting or old is None else old.re_exports,
+    )
+
+
+def canvas_of(trigger: Trigger | None) -> str | None:
+    """Return the canvas that a trigger's message names, if any."""
+    if trigger is None or trigger.message is None:
+        return None
+    try:
+        message = json.loads(trigger.message)
+    except ValueError:
+        return None
+    canvas = message.get("canvasId") if isinstance(message, dict) else None
+    return canvas if isinstance(canvas, str) and 0 < len(canvas) <= 128 else None
+
+
+def renew_export(status: Status, facts: EntryFacts, now: datetime) -> Status:
+    """State a new intent for the same attempt, since the outcome of the last one is unknown or gone."""
+    export = ExportRecord(intent_time=now, covers_modified_at=facts.modified_at)
+    return _with_attempt(status, export=export, order_digest=None, order_parts=None).model_copy(update={"entry": facts})
+
+
+def record_task(status: Status, task_id: str) -> Status:
+    """Note Benchling's task."""
+    return _with_attempt(status, export=_export(status).model_copy(update={"task_id": task_id}))
+
+
+def record_order(status: Status, digest: str, parts: int, entry: EntryFacts, checksum: str, now: datetime) -> Status:
+    """Note which order is about to be written into Secrets."""
+    export = _export(status)
+    return _with_attempt(
+        status,
+        export=export.model_copy(update={"completed_at": export.completed_at or now}),
+        order_digest=digest,
+        order_parts=parts,
+        entry_checksum=checksum,
+    ).model_copy(update={"entry": entry})
+
+
+def record_job(status: Status, job: JobRef) -> Status:
+    """Note the attempt's Job."""
+    return _with_attempt(status, job=job)
+
+
+def succeed(status: Status, report: Report, packed: PackedPackage, now: datetime, retry: RetrySettings) -> Status:
+    """Store the package; an incomplete one keeps the attempt, to export again later."""
+    attempt = _attempt(status)
+    package = Package(
+        uri=packed.uri,
+        files=packed.files,
+        bytes=packed.bytes,
+        size=human_size(packed.bytes),
+        manifest_checksum=packed.manifest_checksum,
+        entry_checksum=attempt.entry_checksum,
+        covers_modified_at=attempt.export.covers_modified_at if attempt.export else None,
+        completed_at=now,
+        message_id=packed.message_id,
+        missing=report.missing_count,
+    )
+    reason = Reason.INCOMPLETE if report.missing_count else Reason.PACKAGED if packed.notified else Reason.UNCHANGED
+    past = _past(attempt, "Succeeded", reason, now, packed.bytes)
+    return status.model_copy(
+        update={
+            "package": package,
+            "attempt": _repeat_when_incomplete(attempt, report, now, retry),
+            "history": [past, *status.history][:HISTORY_LENGTH],
+        }
+    )
+
+
+def _repeat_when_incomplete(attempt: Attempt, report: Report, now: datetime, retry: RetrySettings) -> Attempt | None:
+    if not report.missing_count or attempt.re_exports >= len(retry.incomplete_seconds):
+        return None
+    pause = retry.incomplete_seconds[attempt.re_exports] * retry.scale
+    return attempt.model_copy(
+        update={
+            "failure": FailureClass.INCOMPLETE,
+            "failure_message": f"Benchling left out {report.missing_count} attachments.",
+            "re_exports": attempt.re_exports + 1,
+            "next_attempt_time": now + timedelta(seconds=pause),
+            "notify_always": False,
+        }
+    )
+
+
+def fail(
+    status: Status,
+    failure: FailureClass,
+    message: str,
+    now: datetime,
+    retry: RetrySettings,
+    *,
+    spread: float,
+    touched: bool = False,
+) -> Status:
+    """End the attempt as failed and say when it is tried again; `spread` in [0, 1) is the jitter."""
+    policy, attempt = POLICIES[failure], _attempt(status)
+    tries = attempt.tries + (1 if policy.counts else 0)
+    delays = attempt.delays + 1
+    given_up = not policy.retryable or (policy.counts and tries >= retry.max_tries)
+    ceiling = retry.given_up_seconds if given_up else policy.backoff.ceiling_seconds(delays) * retry.scale
+    pause = ceiling * (1 + spread / 10) if given_up else ceiling * (1 + spread) / 2
+    failed = attempt.model_copy(
+        update={
+            "failure": failure,
+            "failure_message": message[:1024],
+            "touched": attempt.touched or touched,
+            "tries": tries,
+            "delays": delays,
+            "given_up": given_up,
+            "next_attempt_time": now + timedelta(seconds=pause),
+        }
+    )
+    past = _past(attempt, "Failed", failure, now, None)
+    return status.model_copy(update={"attempt": failed, "history": [past, *status.history][:HISTORY_LENGTH]})
+
+
+def may_reuse_export(attempt: Attempt) -> bool:
+    """Whether the next attempt may pack the archive that this one had; a person's new wish never does."""
+    return (
+        attempt.failure is not None
+        and POLICIES[attempt.failure].reuses_export
+        and attempt.export is not None
+        and attempt.export.task_id is not None
+        and attempt.export.completed_at is not None
+    )
+
+
+def _past(attempt: Attempt, outcome: str, reason: str, now: datetime, size: int | None) -> PastAttempt:
+    export, job = attempt.export, attempt.job
+    exported = export.completed_at - export.intent_time if export and export.completed_at else None
+    return PastAttempt(
+        number=attempt.number,
+        outcome=outcome,
+        reason=str(reason),
+        trigger_type=attempt.trigger.type,
+        started_at=attempt.started_at,
+        completed_at=now,
+        export_seconds=max(0.0, round(exported.total_seconds(), 3)) if exported else None,
+        pack_seconds=max(0.0, round((now - job.created_at).total_seconds(), 3)) if job else None,
+        bytes=size,
+    )
+
+
+def _attempt(status: Status) -> Attempt:
+    if status.attempt is None:
+        raise ValueError("there is no attempt")
+    return status.attempt
+
+
+def _export(status: Status) -> ExportRecord:
+    export = _attempt(status).export
+    if export is None:
+        raise ValueError("there is no export")
+    return export
+
+
+def _with_attempt(status: Status, **changes: object) -> Status:
+    return status.model_copy(update={"attempt": _attempt(status).model_copy(update=changes)})
+
+
+def human_size(count: int) -> str:
+    """Return bytes for a person, such as 12.3 MiB.
+
+    >>> human_size(999), human_size(12_900_000)
+    ('999 B', '12.3 MiB')
+    """
+    size = float(count)
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if size < 1024:
+            return f"{size:.0f} B" if unit == "B" else f"{size:.1f} {unit}"
+        size /= 1024
+    return f"{size:.1f} TiB"
