@@ -33,7 +33,9 @@ class ExportSeen:
     ready: bool = False
     """The archive can be fetched."""
     next_look: datetime | None = None
-    """When Benchling is asked next; None: now."""
+    """When it is looked at next; None: now."""
+    trouble: Blocked | None = None
+    """Why looking does not work at present."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,6 +158,8 @@ def _say(observation: Observation, now: datetime, blocked: Blocked | None) -> Wr
 
 
 def _blocked(observation: Observation, now: datetime, timing: Timing) -> Blocked | None:
+    if observation.export.trouble is not None:
+        return observation.export.trouble
     holder, since = observation.holder, observation.held_since
     if holder is None or since is None or now - since < timedelta(seconds=timing.destination_wait_seconds):
         return None

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from controller.transitions import pending_triggers
 from entrypackage.conditions import ConditionType, Reason, set_condition
-from entrypackage.failures import POLICIES, FailureClass
+from entrypackage.failures import POLICIES, FailureClass, Provider
 from entrypackage.resource import Pending
 
 if TYPE_CHECKING:
@@ -107,18 +107,9 @@ def _missing(count: int) -> str:
     return f"Benchling left {count} attachments out of the export. {remedy}"
 
 
-_EXPORT_FAILURES = frozenset(
-    {
-        FailureClass.THROTTLED,
-        FailureClass.PROVIDER_DOWN,
-        FailureClass.PROVIDER_REJECTED,
-        FailureClass.AUTH_FAILED,
-        FailureClass.NOT_FOUND,
-        FailureClass.FILTERED,
-        FailureClass.EXPORT_FAILED,
-        FailureClass.EXPORT_LOST,
-    }
-)
+def _is_of_export(failure: FailureClass) -> bool:
+    policy = POLICIES[failure]
+    return policy.provider is Provider.BENCHLING and policy.exit_code is None
 
 
 def _exported(status: Status) -> _Said:
@@ -139,7 +130,7 @@ def _packaged(status: Status) -> _Said:
     if attempt is not None and attempt.touched:
         return _Said("False", Reason.PARTLY_WRITTEN, "The last attempt failed after it had changed the package.")
     if package is None:
-        if attempt is not None and attempt.failure is not None and attempt.failure not in _EXPORT_FAILURES:
+        if attempt is not None and attempt.failure is not None and not _is_of_export(attempt.failure):
             return _Said("False", attempt.failure, attempt.failure_message)
         return _Said("Unknown", Reason.NOT_YET)
     if package.missing:

@@ -18,7 +18,7 @@ from kubernetes.aio.client import ApiClient, Configuration
 from entrypackage.resource import GROUP, PLURAL, VERSION
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
 
 Object = dict[str, Any]
 """A Kubernetes object as JSON."""
@@ -105,10 +105,20 @@ def _error(status: int, body: bytes) -> KubernetesError:
 class Kubernetes:
     """Reads and writes objects; an async context manager. Every call ends within `REQUEST_SECONDS` or raises."""
 
-    def __init__(self, client: ApiClient, *, timeout_seconds: float = REQUEST_SECONDS) -> None:
-        """Use a configured client of the official library; see `connect`."""
+    def __init__(
+        self,
+        client: ApiClient,
+        *,
+        timeout_seconds: float = REQUEST_SECONDS,
+        before_write: Callable[[], None] | None = None,
+    ) -> None:
+        """Use a configured client of the official library; see `connect`.
+
+        `before_write` is called right before every request that changes something and may raise to prevent it.
+        """
         self._client = client
         self._timeout = timeout_seconds
+        self._before_write = before_write
 
     @classmethod
     async def connect(cls, kubeconfig: str | None = None, *, timeout_seconds: float = REQUEST_SECONDS) -> Self:
@@ -137,6 +147,10 @@ class Kubernetes:
     async def close(self) -> None:
         """Close the connections."""
         await self._client.close()
+
+    def guarded(self, before_write: Callable[[], None]) -> Kubernetes:
+        """Return a second view on the same connections whose writes are preceded by a check."""
+        return Kubernetes(self._client, timeout_seconds=self._timeout, before_write=before_write)
 
     async def get(self, kind: Kind, namespace: str, name: str) -> Object:
         """Return one object; raises `NotFoundError`."""
@@ -218,6 +232,8 @@ class Kubernetes:
             body=body,
             auth_settings=["BearerToken"],
         )
+        if self._before_write is not None and method != "GET":
+            self._before_write()
         try:
             async with asyncio.timeout(self._timeout):
                 response = await self._client.call_api(

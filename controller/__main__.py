@@ -1,0 +1,176 @@
+"""The controller program: ``python -m controller --settings FILE``. The only place where its parts are put together."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import logging
+import os
+import random
+import signal
+import socket
+import sys
+import time
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from controller import metrics
+from controller.benchling.client import BenchlingClient
+from controller.cache import Feed
+from controller.events import EventRecorder
+from controller.execute import Executor
+from controller.health import serve_health
+from controller.lease import Leadership
+from controller.notebook import Notebook
+from controller.observe import Observer
+from controller.queue import WorkQueue
+from controller.reconcile import Reconciler
+from controller.settings import ControllerSettings
+from controller.shell import watch
+from entrypackage.kubernetes import ENTRY_PACKAGES, ConfigurationError, Kubernetes, KubernetesError
+from entrypackage.settings import SettingsError, read_settings
+from entrypackage.telemetry import configure_logging
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+log = logging.getLogger("controller")
+
+STOP_SECONDS: Final = 15.0
+"""How long the parts get to stop; the chart's grace period is longer."""
+
+
+class StartError(Exception):
+    """The controller cannot start; the text says why and what to do."""
+
+
+class Controller:
+    """One controller process: a warm candidate that acts while it holds the Lease."""
+
+    def __init__(self, settings: ControllerSettings, kubernetes: Kubernetes, benchling: BenchlingClient) -> None:
+        """Put the parts together."""
+        self._settings = settings
+        self._holder = os.environ.get("POD_NAME") or f"{socket.gethostname()}-{os.getpid()}"
+        self._leadership = Leadership(kubernetes, settings.namespace, self._holder, settings.lease)
+        self._kubernetes = kubernetes.guarded(self._leadership.check)
+        self._notebook = Notebook()
+        self._queue = WorkQueue(time.monotonic)
+        self._benchling = benchling
+        self.feed = Feed(self._kubernetes, settings.namespace, self._queue, self._notebook)
+
+    async def campaign(self) -> None:
+        """Act whenever the Lease is held, until cancelled."""
+        await self._leadership.campaign(self._lead)
+
+    async def _lead(self) -> None:
+        self._notebook.clear()
+        metrics.LEADING.set(1)
+        try:
+            # Nothing is decided before everything has been seen.
+            await self._resync_until_it_works()
+            async with asyncio.TaskGroup() as parts:
+                parts.create_task(self._reconciler().run())
+                parts.create_task(self._resync_now_and_then())
+        finally:
+            metrics.LEADING.set(0)
+
+    def _reconciler(self) -> Reconciler:
+        settings = self._settings
+        observer = Observer(self._kubernetes, settings.namespace, self._notebook)
+        executor = Executor(
+            kubernetes=self._kubernetes,
+            benchling=self._benchling,
+            settings=settings,
+            notebook=self._notebook,
+            events=EventRecorder(self._kubernetes, settings.namespace, self._holder),
+            random=random.Random(),  # noqa: S311 - jitter, not secrets
+            monotonic=time.monotonic,
+        )
+        return Reconciler(self._queue, observer, executor, self._notebook, settings)
+
+    async def _resync_until_it_works(self) -> None:
+        while True:
+            try:
+                await self.feed.resync()
+            except KubernetesError as error:
+                log.warning("the full list failed", extra={"why": str(error)})
+                await asyncio.sleep(1.0)
+            else:
+                return
+
+    async def _resync_now_and_then(self) -> None:
+        while True:
+            await asyncio.sleep(self._settings.timing.resync_seconds)
+            await self._resync_until_it_works()
+
+
+async def run(settings: ControllerSettings, kubeconfig: str | None) -> int:
+    """Run until a signal; return the exit code. Raises `StartError`."""
+    stop, ready = asyncio.Event(), asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    async with AsyncExitStack() as stack:
+        kubernetes = await stack.enter_async_context(await Kubernetes.connect(kubeconfig))
+        await _check_resource(kubernetes, settings.namespace)
+        benchling = await stack.enter_async_context(BenchlingClient.from_folder(settings.benchling))
+        host = os.environ.get("POD_IP") or "127.0.0.1"
+        try:
+            runner, port = await serve_health(host, settings.health_port, ready.is_set)
+        except OSError as error:
+            text = f"The port {settings.health_port} on {host} for probes and metrics is not free: set healthPort."
+            raise StartError(text) from error
+        stack.push_async_callback(runner.cleanup)
+        log.info("started", extra={"namespace": settings.namespace, "health": f"{host}:{port}"})
+        controller = Controller(settings, kubernetes, benchling)
+        watching = asyncio.create_task(
+            watch(controller.feed, settings.namespace, kubeconfig=kubeconfig, ready=ready, stop=stop)
+        )
+        campaigning = asyncio.create_task(controller.campaign())
+        stopping = asyncio.create_task(stop.wait())
+        await asyncio.wait({watching, campaigning, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        code = 0 if stop.is_set() else 1
+        log.info("stopping", extra={"asked": stop.is_set()})
+        stop.set()
+        campaigning.cancel()
+        stopping.cancel()
+        await asyncio.wait({watching, campaigning}, timeout=STOP_SECONDS)
+        for part in (watching, campaigning):
+            if part.done() and not part.cancelled() and (error := part.exception()) is not None:
+                log.error("a part of the controller failed", exc_info=error)
+        return code
+
+
+async def _check_resource(kubernetes: Kubernetes, namespace: str) -> None:
+    """Ask once for the resource: a watch of something unknown would wait for ever in silence."""
+    try:
+        async for _ in kubernetes.pages(ENTRY_PACKAGES, namespace, metadata_only=True):
+            break
+    except KubernetesError as error:
+        if error.status == 404:
+            raise StartError("The cluster does not know EntryPackages: install the chart's CRDs first.") from error
+        if error.status == 403:
+            raise StartError(
+                f"The ServiceAccount may not list EntryPackages in {namespace}: check its Role."
+            ) from error
+        log.warning("the API server does not answer yet", extra={"why": str(error)})
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Parse arguments, read settings, run; wrong settings end with 2 and one sentence."""
+    parser = argparse.ArgumentParser(prog="python -m controller", description=__doc__)
+    parser.add_argument("--settings", type=Path, default=Path("/etc/entrypackage/controller.yaml"))
+    parser.add_argument("--kubeconfig", help="work from outside of the cluster")
+    given = parser.parse_args(arguments)
+    try:
+        settings = read_settings(given.settings, ControllerSettings)
+        configure_logging(settings.log_level)
+        return asyncio.run(run(settings, given.kubeconfig))
+    except (SettingsError, ConfigurationError, StartError) as error:
+        sys.stderr.write(f"controller: {error}\n")
+        return 2
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,191 @@
+"""The election: of all controllers only the holder of the Lease acts.
+
+A holder that could not renew in time stops acting, even while a call hangs, before anyone else may start. Time is
+measured by a clock that also counts while the machine or the process is suspended.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Final
+
+from entrypackage.identity import LEASE_NAME
+from entrypackage.kubernetes import LEASES, AlreadyExistsError, ConflictError, KubernetesError, NotFoundError
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from controller.settings import LeaseSettings
+    from entrypackage.kubernetes import Kubernetes, Object
+
+log = logging.getLogger(__name__)
+
+RELEASE_SECONDS: Final = 2.0
+
+
+def boot_clock() -> float:
+    """Return seconds since the machine started, suspension included."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
+class NotLeadingError(Exception):
+    """This process does not hold the Lease (any more), so it may not change anything."""
+
+
+@dataclass(slots=True)
+class _Seen:
+    """The Lease as last seen, and since when it has looked like that."""
+
+    version: str
+    since: float
+
+
+class Leadership:
+    """Campaigns for the Lease and runs something while it is held."""
+
+    def __init__(
+        self,
+        kubernetes: Kubernetes,
+        namespace: str,
+        holder: str,
+        settings: LeaseSettings,
+        *,
+        clock: Callable[[], float] = boot_clock,
+    ) -> None:
+        """Campaign under the name `holder`, which must be this process's alone."""
+        self._kubernetes = kubernetes
+        self._namespace = namespace
+        self._holder = holder
+        self._settings = settings
+        self._clock = clock
+        self._held_until = 0.0
+        self._seen = _Seen("", 0.0)
+
+    @property
+    def is_leading(self) -> bool:
+        """Whether the Lease is held right now."""
+        return self._clock() < self._held_until
+
+    def check(self) -> None:
+        """Raise `NotLeadingError` unless the Lease is held right now."""
+        if not self.is_leading:
+            raise NotLeadingError("the Lease is not held")
+
+    async def campaign(self, lead: Callable[[], Awaitable[None]]) -> None:
+        """Run `lead` whenever the Lease is held, until cancelled; then give the Lease back.
+
+        `lead` is cancelled when the Lease is lost. If it returns or raises by itself, so does this.
+        """
+        try:
+            while True:
+                await self._acquire()
+                log.info("leading", extra={"holder": self._holder})
+                if await self._reign(lead):
+                    return
+                log.warning("no longer leading", extra={"holder": self._holder})
+        finally:
+            await self._release()
+
+    async def _acquire(self) -> None:
+        while True:
+            if await self._try(self._settings.renew_deadline_seconds):
+                return
+            await asyncio.sleep(self._settings.retry_seconds)
+
+    async def _reign(self, lead: Callable[[], Awaitable[None]]) -> bool:
+        """Return whether `lead` ended by itself, rather than by the loss of the Lease."""
+        work = asyncio.ensure_future(lead())
+        try:
+            while self.is_leading and not work.done():
+                await asyncio.wait({work}, timeout=min(self._settings.retry_seconds, self._left()))
+                if not work.done() and self.is_leading:
+                    await self._try(self._left())
+            if work.done():
+                work.result()
+                return True
+            return False
+        finally:
+            work.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await work
+
+    def _left(self) -> float:
+        return max(0.01, self._held_until - self._clock())
+
+    async def _try(self, seconds: float) -> bool:
+        """Take or renew the Lease within that time; return whether it is held now."""
+        asked = self._clock()
+        try:
+            async with asyncio.timeout(seconds):
+                held = await self._write(asked)
+        except (KubernetesError, TimeoutError) as error:
+            log.info("the Lease could not be written", extra={"why": type(error).__name__})
+            return False
+        if held:
+            self._held_until = asked + self._settings.renew_deadline_seconds
+        return held
+
+    async def _write(self, now: float) -> bool:
+        try:
+            lease = await self._kubernetes.get(LEASES, self._namespace, LEASE_NAME)
+        except NotFoundError:
+            return await self._create()
+        spec = lease.get("spec") or {}
+        holder = spec.get("holderIdentity") or ""
+        version = lease["metadata"]["resourceVersion"]
+        if version != self._seen.version:
+            self._seen = _Seen(version, now)
+        expires = self._seen.since + float(spec.get("leaseDurationSeconds") or self._settings.duration_seconds)
+        if holder not in {"", self._holder} and now < expires:
+            return False
+        if holder == self._holder and not self._held_until:
+            # A process of the same name that held it before is gone: its name is a pod's and pods do not come back.
+            log.info("taking the Lease over from an earlier process of the same name")
+        lease["spec"] = self._spec(spec, taken_over=holder != self._holder)
+        try:
+            written = await self._kubernetes.replace(LEASES, self._namespace, LEASE_NAME, lease)
+        except ConflictError:
+            return False
+        self._seen = _Seen(written["metadata"]["resourceVersion"], now)
+        return True
+
+    async def _create(self) -> bool:
+        body: Object = {
+            "apiVersion": "coordination.k8s.io/v1",
+            "kind": "Lease",
+            "metadata": {"name": LEASE_NAME},
+            "spec": self._spec({}, taken_over=True),
+        }
+        try:
+            await self._kubernetes.create(LEASES, self._namespace, body)
+        except AlreadyExistsError:
+            return False
+        return True
+
+    def _spec(self, old: Object, *, taken_over: bool) -> Object:
+        now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+        return {
+            "holderIdentity": self._holder,
+            "leaseDurationSeconds": max(1, round(self._settings.duration_seconds)),
+            "acquireTime": now if taken_over else old.get("acquireTime") or now,
+            "renewTime": now,
+            "leaseTransitions": int(old.get("leaseTransitions") or 0) + (1 if taken_over and old else 0),
+        }
+
+    async def _release(self) -> None:
+        """Give the Lease back so that the next holder need not wait; best effort."""
+        if not self.is_leading:
+            return
+        self._held_until = 0.0
+        with contextlib.suppress(KubernetesError, TimeoutError, asyncio.CancelledError):
+            async with asyncio.timeout(RELEASE_SECONDS):
+                lease = await self._kubernetes.get(LEASES, self._namespace, LEASE_NAME)
+                if lease["spec"].get("holderIdentity") == self._holder:
+                    lease["spec"]["holderIdentity"] = ""
+                    lease["spec"]["leaseDurationSeconds"] = 1
+                    await self._kubernetes.replace(LEASES, self._namespace, LEASE_NAME, lease)

@@ -1,0 +1,76 @@
+"""What goes into an order: the entry's facts, what it links to, and where the package goes. Pure."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import TYPE_CHECKING
+
+from entrypackage.order import Archive, Destination, Order, Owner
+from entrypackage.resource import EntryFacts
+from entrypackage.trigger import Taken
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from pydantic import SecretStr
+
+    from controller.benchling.models import Entry
+    from controller.settings import ControllerSettings
+    from entrypackage.order import NamedLink
+    from entrypackage.resource import EntryPackage
+
+
+def entry_facts(entry: Entry) -> EntryFacts:
+    """Return what the status says of an entry."""
+    return EntryFacts(
+        display_id=entry.display_id[:256],
+        name=(entry.name or "")[:1024],
+        web_url=entry.web_url[:2048] if entry.web_url else None,
+        modified_at=entry.modified_at,
+    )
+
+
+def entry_checksum(entry: Entry) -> str:
+    """Return the SHA-256 of the entry's JSON without modifiedAt, which a canvas's own changes move."""
+    stable = {name: value for name, value in entry.raw.items() if name != "modifiedAt"}
+    text = json.dumps(stable, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+    return "sha256:" + hashlib.sha256(text.encode()).hexdigest()
+
+
+def build_order(
+    package: EntryPackage, entry: Entry, links: Sequence[NamedLink], url: SecretStr, settings: ControllerSettings
+) -> Order:
+    """Return the order of the attempt in progress."""
+    attempt = package.status.attempt
+    if attempt is None:
+        raise ValueError("an order needs an attempt")
+    wanted = settings.destination
+    return Order(
+        owner=Owner(namespace=package.metadata.namespace, name=package.metadata.name, uid=package.metadata.uid),
+        attempt=attempt.number,
+        trigger=attempt.trigger,
+        taken=package.status.taken or Taken(),
+        notify_always=attempt.notify_always,
+        entry=dict(entry.raw),
+        benchling_base_url=settings.benchling.base_url,
+        archive=Archive(url=url),
+        destination=Destination(
+            bucket=wanted.bucket,
+            prefix=wanted.prefix,
+            display_id=entry.display_id,
+            queue_url=wanted.queue_url,
+            region=wanted.region,
+            s3_endpoint_url=wanted.s3_endpoint_url,
+            sqs_endpoint_url=wanted.sqs_endpoint_url,
+            role_arn=wanted.role_arn,
+            workflow=wanted.workflow,
+            kms_key_id=wanted.kms_key_id,
+            tags=wanted.tags,
+            metadata=wanted.metadata,
+            delete_unversioned=wanted.delete_unversioned,
+        ),
+        links=list(links),
+        canvas_id=attempt.canvas_id,
+        limits=settings.packager.limits,
+    )
