@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import struct
 import zlib
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cache, cached_property
 from random import Random
@@ -146,9 +147,9 @@ class Noise:
         return _from_blocks(self._block, BLOCK, start, stop)
 
 
-def _from_blocks(block_at: object, length: int, start: int, stop: int) -> bytes:
+def _from_blocks(block_at: Callable[[int], bytes], length: int, start: int, stop: int) -> bytes:
     """Bytes [start, stop) of an endless row of equally long blocks."""
-    if stop <= start or not callable(block_at):
+    if stop <= start:
         return b""
     first, last = start // length, (stop - 1) // length
     joined = b"".join(block_at(counter) for counter in range(first, last + 1))
@@ -227,3 +228,34 @@ class Deflated:
         border = self._packed_blocks
         head = _from_blocks(self._block, len(self._block(0)), start, min(stop, border))
         return head + self._tail[max(0, start - border) : max(0, stop - border)]
+
+    def unpacked(self, start: int, stop: int) -> bytes:
+        """Unpacked bytes [start, stop)."""
+        return _from_blocks(self._plain, BLOCK, start, min(stop, self.size))
+
+
+@dataclass(frozen=True)
+class Unpacked:
+    """The bytes of a deflated content as the file that they are, stored."""
+
+    inner: Deflated
+    method: int = STORED
+
+    @property
+    def size(self) -> int:
+        """Bytes after unpacking."""
+        return self.inner.size
+
+    @property
+    def packed(self) -> int:
+        """Bytes in the archive."""
+        return self.inner.size
+
+    @property
+    def crc(self) -> int:
+        """CRC-32 of the unpacked bytes."""
+        return self.inner.crc
+
+    def read(self, start: int, stop: int) -> bytes:
+        """Packed bytes [start, stop)."""
+        return self.inner.unpacked(start, stop)
