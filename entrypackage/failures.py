@@ -20,6 +20,7 @@ class FailureClass(StrEnum):
     THROTTLED = "Throttled"
     PROVIDER_DOWN = "ProviderDown"
     PROVIDER_REJECTED = "ProviderRejected"
+    ANSWER_UNREADABLE = "AnswerUnreadable"
     AUTH_FAILED = "AuthFailed"
     NOT_FOUND = "NotFound"
     FILTERED = "Filtered"
@@ -115,6 +116,15 @@ POLICIES: Final[Mapping[FailureClass, FailurePolicy]] = {
         meaning="Benchling refused the request as wrong.",
         remedy="Look at the message; if the entry looks right in Benchling, report it with the controller's log.",
         retryable=False,
+        counts=True,
+        backoff=_SLOW,
+        provider=Provider.BENCHLING,
+    ),
+    FailureClass.ANSWER_UNREADABLE: FailurePolicy(
+        meaning="Benchling's answer has a shape that this release cannot read.",
+        remedy="Check that benchling.baseUrl in the chart's values is the tenant's address; if it is, look for a newer "
+        "release, or report it with the message.",
+        retryable=True,
         counts=True,
         backoff=_SLOW,
         provider=Provider.BENCHLING,

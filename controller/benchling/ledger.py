@@ -1,0 +1,238 @@
+"""The arithmetic of the rate budget, without clock or waiting.
+
+Three rules, all of which must agree before a request is sent:
+
+* **Window.** A request is charged from its start until one period after its *end*. Benchling counted it somewhere in
+  between, so whatever window Benchling counts in, no period can hold more than the limit, however slow the network.
+* **View.** What Benchling's headers say is left in its current period, less what is under way. It is how the requests
+  of a former leader are known, and it follows the limit down and up.
+* **Caution.** After a 429 everything pauses, then one request goes alone; a 429 that the headers did not announce (the
+  tenant's hidden limit) also halves the limit, which then grows back by a tenth per period.
+
+A ledger starts with the same caution: one request goes alone, and what its answer says is left is the bucket.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from controller.benchling.priority import KEPT_FOR_CLICKS, SHARES, Priority
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from controller.benchling.wire import RateLimit
+
+_ROUNDING_SECONDS: Final = 1.0
+"""The reset header is in whole seconds, so a period may last this much longer than it says."""
+_SAME_PERIOD_SECONDS: Final = 2.0
+"""Ends of a period that are told this close together are one end, read at different moments."""
+_SMALLEST_FACTOR: Final = 0.05
+_GROWTH: Final = 0.1
+_LONGEST_PAUSE_SECONDS: Final = 30.0
+
+
+@dataclass(slots=True)
+class _View:
+    ends: float
+    left: int
+
+
+@dataclass(frozen=True, slots=True)
+class BudgetNumbers:
+    """The budget at one moment, for metrics and status."""
+
+    limit: int
+    """Requests per period that are held to now."""
+    announced_limit: int
+    """What Benchling's headers said last."""
+    used: int
+    """Requests charged to the current window."""
+    left_by_headers: int | None
+    """What Benchling says is left of its period, less what is under way; None when that period is over."""
+    in_flight: int
+    used_by: Mapping[Priority, int]
+    paused_seconds: float
+    """How long nothing is sent because of a 429."""
+    throttled: int
+    """429 answers since the start."""
+    hidden_throttled: int
+    """Those that the headers had not announced."""
+
+
+@dataclass(slots=True)
+class Charge:
+    """One request that is charged to the budget."""
+
+    priority: Priority
+    begun: float
+
+
+class Ledger:
+    """Decides who may send now. All times are seconds of one monotonic clock."""
+
+    def __init__(self, limit: int, period_seconds: float, concurrency: int) -> None:
+        """Start with a limit per period that the first answer's headers correct."""
+        self.period_seconds = period_seconds
+        self._announced = limit
+        self._concurrency = concurrency
+        self._factor = 1.0
+        self._flying: Counter[Priority] = Counter()
+        self._flying_total = 0
+        self._spent: deque[tuple[float, Priority]] = deque()
+        self._spent_by: Counter[Priority] = Counter()
+        self._view: _View | None = None
+        self._alone = True
+        self._paused_until = 0.0
+        self._throttled_in_a_row = 0
+        self._last_throttled = float("-inf")
+        self._last_change = float("-inf")
+        self.throttled = 0
+        self.hidden_throttled = 0
+
+    @property
+    def limit(self) -> int:
+        """Requests per period that are held to now; at least 1."""
+        return max(1, int(self._announced * self._factor))
+
+    @property
+    def in_flight(self) -> int:
+        """Requests under way."""
+        return self._flying_total
+
+    def choose(self, now: float, waiting: Mapping[Priority, float]) -> Priority | None:
+        """Return whose request goes next, or None; `waiting` holds since when the first of each class waits."""
+        self._forget(now)
+        allowed = [priority for priority in waiting if self._may_send(now, priority)]
+        if not allowed:
+            return None
+        if Priority.CLICK in allowed:
+            return Priority.CLICK
+        short = [priority for priority in allowed if self._used(priority) < self._floor(priority)]
+        if short:
+            return min(short, key=lambda priority: waiting[priority])
+        return min(allowed, key=lambda priority: (SHARES[priority].level, waiting[priority]))
+
+    def begin(self, now: float, priority: Priority) -> Charge:
+        """Charge a request that is sent now."""
+        self._flying[priority] += 1
+        self._flying_total += 1
+        if self._view is not None:
+            self._view.left -= 1
+        return Charge(priority, now)
+
+    def refund(self, charge: Charge) -> None:
+        """Take back a charge whose request was never sent."""
+        self._land(charge)
+        if self._view is not None:
+            self._view.left += 1
+
+    def finish(self, now: float, charge: Charge, rate: RateLimit | None) -> None:
+        """Record that a request has ended, with what the answer's headers said, if there was an answer."""
+        self._land(charge)
+        self._forget(now)
+        self._spent.append((now + self.period_seconds, charge.priority))
+        self._spent_by[charge.priority] += 1
+        if rate is not None:
+            self._follow(now, rate)
+
+    def accepted(self, now: float) -> None:
+        """Record an answer that was not a 429."""
+        self._alone = False
+        self._throttled_in_a_row = 0
+        if self._factor < 1.0 and now - self._last_change >= self.period_seconds:
+            self._factor = min(1.0, self._factor + _GROWTH)
+            self._last_change = now
+
+    def refused(
+        self, now: float, charge: Charge, rate: RateLimit | None, retry_after: float | None, dice: float
+    ) -> bool:
+        """Record a 429; `dice` in [0, 1) spreads the pause. Of requests sent together the first counts (True)."""
+        self.throttled += 1
+        announced = rate is not None and rate.remaining == 0
+        if not announced:
+            self.hidden_throttled += 1
+        if charge.begun < self._last_throttled:
+            return False
+        self._last_throttled = now
+        self._throttled_in_a_row += 1
+        self._alone = True
+        pause = min(_LONGEST_PAUSE_SECONDS, 2.0 ** (self._throttled_in_a_row - 1)) * (0.5 + dice / 2)
+        if announced and rate is not None:
+            pause = rate.reset_seconds + _ROUNDING_SECONDS + dice
+        elif now - self._last_change >= self.period_seconds:
+            self._factor = max(_SMALLEST_FACTOR, self._factor / 2)
+            self._last_change = now
+        self._paused_until = max(self._paused_until, now + max(pause, retry_after or 0.0))
+        return True
+
+    def next_change(self, now: float) -> float | None:
+        """Return when time alone may allow more than now, or None if only an answer can."""
+        moments = [self._paused_until]
+        if self._view is not None:
+            moments.append(self._view.ends)
+        if self._spent:
+            moments.append(self._spent[0][0])
+        return min((moment for moment in moments if moment > now), default=None)
+
+    def numbers(self, now: float) -> BudgetNumbers:
+        """Return the budget as it stands."""
+        self._forget(now)
+        return BudgetNumbers(
+            limit=self.limit,
+            announced_limit=self._announced,
+            used=self._flying_total + len(self._spent),
+            left_by_headers=None if self._view is None else self._view.left,
+            in_flight=self._flying_total,
+            used_by={priority: self._used(priority) for priority in Priority},
+            paused_seconds=max(0.0, self._paused_until - now),
+            throttled=self.throttled,
+            hidden_throttled=self.hidden_throttled,
+        )
+
+    def _may_send(self, now: float, priority: Priority) -> bool:
+        if now < self._paused_until or (self._alone and self._flying_total):
+            return False
+        kept = 0 if priority is Priority.CLICK else self._kept()
+        slots_kept = min(2, self._concurrency - 1) if priority is not Priority.CLICK else 0
+        if self._flying_total >= self._concurrency - slots_kept:
+            return False
+        if self._flying_total + len(self._spent) >= self.limit - kept:
+            return False
+        if self._view is not None and self._view.left <= kept:
+            return False
+        return self._used(priority) < self._ceiling(priority)
+
+    def _kept(self) -> int:
+        return max(0, int(self.limit * KEPT_FOR_CLICKS) - self._used(Priority.CLICK))
+
+    def _used(self, priority: Priority) -> int:
+        return self._flying[priority] + self._spent_by[priority]
+
+    def _floor(self, priority: Priority) -> int:
+        return max(1, int(self.limit * SHARES[priority].floor))
+
+    def _ceiling(self, priority: Priority) -> int:
+        return max(1, int(self.limit * SHARES[priority].ceiling))
+
+    def _land(self, charge: Charge) -> None:
+        self._flying[charge.priority] -= 1
+        self._flying_total -= 1
+
+    def _forget(self, now: float) -> None:
+        while self._spent and self._spent[0][0] <= now:
+            _, priority = self._spent.popleft()
+            self._spent_by[priority] -= 1
+        if self._view is not None and self._view.ends <= now:
+            self._view = None
+
+    def _follow(self, now: float, rate: RateLimit) -> None:
+        self._announced = max(1, rate.limit)
+        ends = now + rate.reset_seconds + _ROUNDING_SECONDS
+        left = rate.remaining - self._flying_total
+        if self._view is None or ends > self._view.ends + _SAME_PERIOD_SECONDS:
+            self._view = _View(ends, left)
+        elif ends >= self._view.ends - _SAME_PERIOD_SECONDS:
+            self._view.left = min(self._view.left, left)

@@ -1,0 +1,79 @@
+"""What an entry links to: found in its notes and fields, without asking anybody."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+from urllib.parse import urlsplit
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from controller.benchling.models import Entry
+
+FIELD_TYPE: Final = "custom_entity"
+"""How an entity that a field holds is called: fields tell ids but not which kind of entity it is."""
+
+
+@dataclass(frozen=True, slots=True)
+class LinkRef:
+    """Something that an entry links to."""
+
+    type: str
+    """Benchling's word, such as dna_sequence."""
+    id: str
+    web_url: str | None = None
+
+    @property
+    def slug(self) -> str | None:
+        """What follows the id in the address: the name when the link was made, in small letters and hyphens."""
+        return slug_of(self.id, self.web_url)
+
+
+def entry_links(entry: Entry) -> list[LinkRef]:
+    """Return what the notes link to and what the entity fields hold, each id once, in the entry's order."""
+    found: dict[str, LinkRef] = {}
+    for ref in (*_in_notes(entry), *_in_fields(entry)):
+        found.setdefault(ref.id, ref)
+    return list(found.values())
+
+
+def slug_of(link_id: str, web_url: str | None) -> str | None:
+    """Return the slug in an address, or None if the address does not name the id."""
+    if not web_url or not link_id:
+        return None
+    try:
+        segments = urlsplit(web_url).path.split("/")
+    except ValueError:
+        return None
+    marker = _hyphened(link_id) + "-"
+    for segment in segments:
+        if _hyphened(segment).startswith(marker) and len(segment) > len(marker):
+            return segment[len(marker) :]
+    return None
+
+
+def _hyphened(text: str) -> str:
+    return re.sub("_", "-", text)
+
+
+def _in_notes(entry: Entry) -> Iterator[LinkRef]:
+    for note in entry.notes():
+        links = note.get("links")
+        for link in links if isinstance(links, list) else []:
+            if isinstance(link, dict) and isinstance(link.get("id"), str) and isinstance(link.get("type"), str):
+                url = link.get("webURL")
+                yield LinkRef(link["type"], link["id"], url if isinstance(url, str) else None)
+
+
+def _in_fields(entry: Entry) -> Iterator[LinkRef]:
+    fields = entry.raw.get("fields")
+    listed = fields.values() if isinstance(fields, dict) else fields if isinstance(fields, list) else ()
+    for item in listed:
+        if not isinstance(item, dict) or "entity" not in str(item.get("type", "")):
+            continue
+        value = item.get("value")
+        for found in value if isinstance(value, list) else [value]:
+            if isinstance(found, str) and found:
+                yield LinkRef(FIELD_TYPE, found)

@@ -1,0 +1,182 @@
+"""The app's access token: one for the whole process, asked for once however many wait for it."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from pydantic import SecretStr
+
+from controller.benchling.errors import AnswerUnreadable, AuthFailed
+from controller.benchling.wire import Operation, Request, error_type, raise_for, read_json
+from entrypackage.settings import SettingsError
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from controller.benchling.clock import Clock
+    from controller.benchling.settings import Credentials, CredentialsSource
+    from controller.benchling.wire import Answer
+
+TOKEN: Final = Operation("token", "POST")
+TOKEN_REQUEST: Final = Request(TOKEN, "/api/v2/token")
+_FIRST_HOLD_SECONDS: Final = 15.0
+_LONGEST_HOLD_SECONDS: Final = 300.0
+_AHEAD_AGAIN_SECONDS: Final = 10.0
+"""Pause after a failed fetch while the old token is still valid."""
+_REFUSED: Final = "Benchling refused the app's client id or secret."
+_NOT_TAKEN: Final = "Benchling hands out tokens for these credentials but refuses them; is the app active?"
+
+
+class AccessToken(SecretStr):
+    """A bearer token; prints as ``***``."""
+
+
+@dataclass(slots=True)
+class _Held:
+    token: AccessToken
+    credentials: Credentials
+    ahead: float
+    """From when on the next one is fetched while this one is still used."""
+    ends: float
+    accepted: bool = False
+
+
+def basic_authorization(credentials: Credentials) -> str:
+    """Return the value of the Authorization header for the token request."""
+    pair = f"{credentials.client_id}:{credentials.client_secret.get_secret_value()}"
+    return "Basic " + base64.b64encode(pair.encode()).decode("ascii")
+
+
+class TokenSource:
+    """Hands out the token.
+
+    * It is fetched when first needed, and again ahead of its end (a tenth of its life, at most 60 s, at least 1 s)
+      while the old one is still handed out; callers only wait when there is none that is valid.
+    * However many callers wait, one request is under way; a caller that gives up does not stop it.
+    * Credentials that are refused are read again; only if they are the same ones is it an `AuthFailed`. After that no
+      request is made for a while that doubles up to 5 minutes, unless the credentials change.
+    """
+
+    def __init__(
+        self,
+        credentials: CredentialsSource,
+        ask: Callable[[Credentials], Awaitable[Answer]],
+        clock: Clock,
+    ) -> None:
+        """Take where credentials are read and how a token request is sent."""
+        self._credentials = credentials
+        self._ask = ask
+        self._clock = clock
+        self._held: _Held | None = None
+        self._fetching: asyncio.Task[AccessToken] | None = None
+        self._refused: Credentials | None = None
+        self._refusal = _REFUSED
+        self._hold_seconds = 0.0
+        self._hold_until = 0.0
+        self._unused_in_a_row = 0
+        self.fetched = 0
+        """Token requests so far."""
+
+    async def current(self) -> AccessToken:
+        """Return a token that is valid now; raises `AuthFailed` or what the request for one met."""
+        now = self._clock.now()
+        if self._held is not None and now < self._held.ends:
+            if now >= self._held.ahead and self._fetching is None and now >= self._hold_until:
+                _ = self._start()
+            return self._held.token
+        task = self._fetching if self._fetching is not None else self._start()
+        return await asyncio.shield(task)
+
+    def accepted(self, token: AccessToken) -> None:
+        """Say that the API took a token."""
+        if self._held is not None and self._held.token is token:
+            self._held.accepted = True
+            self._unused_in_a_row = 0
+            self._hold_seconds = 0.0
+
+    def rejected(self, token: AccessToken) -> None:
+        """Say that the API answered 401 to a token: the next caller gets a new one, unless it has been renewed since.
+
+        Two tokens in a row that were never accepted count against the credentials, so that for an app that is not
+        active no token after token is fetched.
+        """
+        if self._held is None or self._held.token is not token:
+            return
+        self._unused_in_a_row += not self._held.accepted
+        if self._unused_in_a_row > 1:
+            self._hold(self._held.credentials, _NOT_TAKEN)
+        self._held = None
+
+    def close(self) -> None:
+        """Give up a request that is under way."""
+        if self._fetching is not None:
+            self._fetching.cancel()
+
+    def _start(self) -> asyncio.Task[AccessToken]:
+        task = asyncio.create_task(self._fetch(), name="benchling-token")
+        task.add_done_callback(self._ended)
+        self._fetching = task
+        return task
+
+    def _ended(self, task: asyncio.Task[AccessToken]) -> None:
+        self._fetching = None
+        if not task.cancelled() and task.exception() is not None and self._held is not None:
+            self._held.ahead = self._clock.now() + _AHEAD_AGAIN_SECONDS
+
+    async def _fetch(self) -> AccessToken:
+        credentials = self._read()
+        held_back = self._hold_until - self._clock.now()
+        if held_back > 0 and credentials == self._refused:
+            raise AuthFailed(self._refusal, status=401, retry_after_seconds=held_back)
+        answer = await self._request(credentials)
+        if _refuses(answer):
+            fresh = self._read()
+            if fresh != credentials:
+                credentials = fresh
+                answer = await self._request(credentials)
+        if _refuses(answer):
+            self._hold(credentials, _REFUSED)
+            raise AuthFailed(_REFUSED, status=answer.status, retry_after_seconds=self._hold_seconds)
+        if answer.status >= 300:
+            raise_for(answer, TOKEN.name)
+        return self._keep(answer, credentials)
+
+    async def _request(self, credentials: Credentials) -> Answer:
+        self.fetched += 1
+        return await self._ask(credentials)
+
+    def _read(self) -> Credentials:
+        try:
+            return self._credentials()
+        except SettingsError as error:
+            raise AuthFailed(str(error)) from None
+
+    def _hold(self, credentials: Credentials | None, refusal: str) -> None:
+        self._hold_seconds = min(_LONGEST_HOLD_SECONDS, max(_FIRST_HOLD_SECONDS, self._hold_seconds * 2))
+        self._hold_until = self._clock.now() + self._hold_seconds
+        self._refused = credentials
+        self._refusal = refusal
+
+    def _keep(self, answer: Answer, credentials: Credentials) -> AccessToken:
+        body = read_json(answer, TOKEN.name)
+        value = body.get("access_token") if isinstance(body, dict) else None
+        seconds = body.get("expires_in") if isinstance(body, dict) else None
+        if not isinstance(value, str) or not value or not value.isascii() or not value.isprintable():
+            raise AnswerUnreadable(
+                "Benchling's answer to the token request holds no access_token.", status=answer.status
+            )
+        life = float(seconds) if isinstance(seconds, int | float) and seconds > 0 else 60.0
+        now = self._clock.now()
+        margin = max(1.0, min(60.0, life / 10))
+        token = AccessToken(value)
+        self._held = _Held(token, credentials, ahead=now + life - margin, ends=now + max(life - 1.0, life / 2))
+        return token
+
+
+def _refuses(answer: Answer) -> bool:
+    return answer.status == 401 or (
+        answer.status == 400 and error_type(answer) in {"invalid_client", "unauthorized_client", "invalid_grant"}
+    )
