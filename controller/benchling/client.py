@@ -53,8 +53,10 @@ from controller.benchling.models import (
 )
 from controller.benchling.names import NameCache, Names
 from controller.benchling.priority import Priority
+from controller.benchling.settings import BenchlingSettings, credentials_in
 from controller.benchling.wire import Operation, Repeat, Request
 from entrypackage.model import render_time
+from entrypackage.order import NamedLink
 
 if TYPE_CHECKING:
     import ssl
@@ -64,8 +66,7 @@ if TYPE_CHECKING:
     from controller.benchling.breaker import BreakerReading
     from controller.benchling.ledger import BudgetNumbers
     from controller.benchling.links import LinkRef
-    from controller.benchling.names import Key
-    from controller.benchling.settings import BenchlingSettings
+    from controller.settings import BenchlingAccess
 
 API: Final = "/api/v2"
 OVERLAP: Final = timedelta(seconds=5)
@@ -132,6 +133,12 @@ class BenchlingClient:
         )
         self._name_cache = cache
         self._orphans = 0
+
+    @classmethod
+    def from_folder(cls, access: BenchlingAccess, observer: Callable[[CallRecord], None] | None = None) -> Self:
+        """Make a client for a tenant whose app credentials are the files of a mounted Secret."""
+        credentials = credentials_in(access.credentials_folder)
+        return cls(BenchlingSettings(base_url=access.base_url, credentials=credentials), observer=observer)
 
     async def __aenter__(self) -> Self:
         """Open nothing yet: the first call asks for a token."""
@@ -457,16 +464,18 @@ class BenchlingClient:
         cap: int = 500,
         priority: Priority = Priority.READ,
         deadline: float | None = None,
-    ) -> dict[Key, str | None]:
-        """Return the name of each link by (type, id); at most `cap` are looked up that are not remembered.
+    ) -> list[NamedLink]:
+        """Return the links with their names, in the order given; at most `cap` that are not remembered are looked up.
 
-        None: refused by 403 or 404, of a type without names, or past the cap. An outage is raised, never a None.
+        No name: refused by 403 or 404, of a type without names, or past the cap. An outage is raised. `deadline` is
+        that of each request.
         """
 
         async def ask(request: Request) -> Any:
             return await self._caller.call(request, priority, deadline)
 
-        return await self._names.of(refs, cap, ask)
+        names = await self._names.of(refs, cap, ask)
+        return [NamedLink(type=ref.type, id=ref.id, name=names[ref.type, ref.id], slug=ref.slug) for ref in refs]
 
     async def _get(
         self,

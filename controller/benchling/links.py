@@ -1,19 +1,16 @@
-"""What an entry links to: found in its notes and fields, without asking anybody."""
+"""What an entry links to: found in its notes, without asking anybody."""
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from controller.benchling.models import Entry
-
-FIELD_TYPE: Final = "custom_entity"
-"""How an entity that a field holds is called: fields tell ids but not which kind of entity it is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,9 +29,9 @@ class LinkRef:
 
 
 def entry_links(entry: Entry) -> list[LinkRef]:
-    """Return what the notes link to and what the entity fields hold, each id once, in the entry's order."""
+    """Return what the notes link to and has an id, each id once, in the entry's order."""
     found: dict[str, LinkRef] = {}
-    for ref in (*_in_notes(entry), *_in_fields(entry)):
+    for ref in _in_notes(entry):
         found.setdefault(ref.id, ref)
     return list(found.values())
 
@@ -65,15 +62,3 @@ def _in_notes(entry: Entry) -> Iterator[LinkRef]:
             if isinstance(link, dict) and isinstance(link.get("id"), str) and isinstance(link.get("type"), str):
                 url = link.get("webURL")
                 yield LinkRef(link["type"], link["id"], url if isinstance(url, str) else None)
-
-
-def _in_fields(entry: Entry) -> Iterator[LinkRef]:
-    fields = entry.raw.get("fields")
-    listed = fields.values() if isinstance(fields, dict) else fields if isinstance(fields, list) else ()
-    for item in listed:
-        if not isinstance(item, dict) or "entity" not in str(item.get("type", "")):
-            continue
-        value = item.get("value")
-        for found in value if isinstance(value, list) else [value]:
-            if isinstance(found, str) and found:
-                yield LinkRef(FIELD_TYPE, found)
