@@ -137,8 +137,8 @@ async def run(settings: ControllerSettings, kubeconfig: str | None) -> int:
         stopping.cancel()
         await asyncio.wait({watching, campaigning}, timeout=STOP_SECONDS)
         for part in (watching, campaigning):
-            if part.done() and not part.cancelled() and (error := part.exception()) is not None:
-                log.error("a part of the controller failed", exc_info=error)
+            if part.done() and not part.cancelled() and (failed := part.exception()) is not None:
+                log.error("a part of the controller failed", exc_info=failed)
         return code
 
 

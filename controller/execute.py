@@ -10,12 +10,13 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, assert_never
 
 from controller import metrics, plan, transitions
-from controller.benchling.errors import BenchlingFailure, ExportOutcomeUnknown
+from controller.benchling.errors import BenchlingFailure, ExportOutcomeUnknown, Rejected
+from controller.benchling.links import entry_links
 from controller.benchling.models import TaskFailed, TaskGone, TaskId, TaskRunning, TaskSucceeded
 from controller.benchling.priority import Priority as CallPriority
 from controller.jobs import build_job, build_secrets, controlling_owner, read_job, read_pod
 from controller.observe import order_selector, parse_package
-from controller.orders import build_order, entry_checksum, entry_facts, link_refs
+from controller.orders import build_order, entry_checksum, entry_facts, is_usable_display_id
 from controller.summary import Blocked, summarize
 from entrypackage import identity
 from entrypackage.conditions import Reason
@@ -171,6 +172,10 @@ class Executor:
         except BenchlingFailure as failure:
             await self._fail_unread(package, failure, now)
             return
+        if not is_usable_display_id(entry.display_id):
+            text = f"Benchling gives the entry no display id that can name a package: {entry.display_id!r}."
+            await self._fail_unread(package, Rejected(text, status=200), now)
+            return
         facts = entry_facts(entry)
         old = package.status.entry
         package = await self._decide(package, transitions.begin(package, facts, now))
@@ -272,7 +277,7 @@ class Executor:
             raise ValueError("there is no archive to order")
         try:
             entry = await self.benchling.get_entry(package.spec.entry_id, priority=CallPriority.READ)
-            links = await self.benchling.link_names(link_refs(entry), cap=self.settings.name_lookups)
+            links = await self.benchling.link_names(entry_links(entry), cap=self.settings.name_lookups)
         except BenchlingFailure as failure:
             if failure.policy.is_outage:
                 self._note_trouble(note, failure)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from entrypackage.order import Archive, Destination, Order, Owner
 from entrypackage.resource import EntryFacts
@@ -21,10 +21,18 @@ if TYPE_CHECKING:
     from entrypackage.resource import EntryPackage
 
 
+DISPLAY_ID_CHARS: Final = 256
+
+
+def is_usable_display_id(text: str) -> bool:
+    """Whether a display id can be one step of an S3 key: not empty, no slash, no control character, no dots alone."""
+    return 0 < len(text) <= DISPLAY_ID_CHARS and text.isprintable() and "/" not in text and text.strip(". ") != ""
+
+
 def entry_facts(entry: Entry) -> EntryFacts:
     """Return what the status says of an entry."""
     return EntryFacts(
-        display_id=entry.display_id[:256],
+        display_id=entry.display_id[:DISPLAY_ID_CHARS],
         name=(entry.name or "")[:1024],
         web_url=entry.web_url[:2048] if entry.web_url else None,
         modified_at=entry.modified_at,

@@ -134,12 +134,16 @@ def pod(number: int = 1, **changes: Any) -> PodView:
     return PodView(**{**fields, **changes})
 
 
-def report(**changes: Any) -> Report:
-    """Return a successful report."""
-    packed = PackedPackage(
+def packed() -> PackedPackage:
+    """Return what a good report says of its package."""
+    return PackedPackage(
         uri="s3://bucket/benchling/EXP1/", files=7, bytes=4096, manifest_checksum="crc", message_id="m-1", notified=True
     )
-    return Report(**{"order_digest": DIGEST, "package": packed, **changes})
+
+
+def report(**changes: Any) -> Report:
+    """Return a successful report."""
+    return Report(**{"order_digest": DIGEST, "package": packed(), **changes})
 
 
 def ended_pod(number: int = 1, *, code: int = 0, said: Report | None = None, **changes: Any) -> PodView:

@@ -38,6 +38,7 @@ from tests.unit.controller.situations import (
     event,
     job,
     package,
+    packed,
     pod,
     report,
     request,
@@ -296,7 +297,7 @@ def test_a_destination_held_for_long_is_said() -> None:
 
 
 def test_toggling_suspend_of_a_finished_package_asks_for_nothing() -> None:
-    done = succeed(with_attempt(working()), report(), report().package or _never(), NOW, RetrySettings())
+    done = succeed(with_attempt(working()), report(), packed(), NOW, RetrySettings())
     for suspend in (True, False):
         action = plan(seen(package(done, event=event(), suspend=suspend)), NOW, TIMING)
         assert action == Wait()
@@ -308,7 +309,3 @@ def test_every_step_of_a_good_attempt_is_reached_by_planning_alone() -> None:
     assert plan(given, NOW, TIMING) == BeginAttempt()
     assert plan(seen(package(with_attempt(attempt()), event=event())), NOW, TIMING) == PollExport()
     assert plan(seen(package(with_attempt(ORDERED), event=event()), order_present=True), NOW, TIMING) == CreateJob()
-
-
-def _never() -> None:
-    raise AssertionError
