@@ -1,0 +1,323 @@
+"""The scheduler and host of all pods: decides about each pod once and runs those that Fargate would run."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING, Any
+
+import aiohttp
+
+from sandbox.fargate.addresses import PodAddresses
+from sandbox.fargate.api import Api, ApiError
+from sandbox.fargate.bill import Charge
+from sandbox.fargate.clock import rfc3339, unix_now
+from sandbox.fargate.configurations import Configurations
+from sandbox.fargate.environment import PodFacts
+from sandbox.fargate.faults import Faults
+from sandbox.fargate.informer import Informer
+from sandbox.fargate.launches import LaunchBucket
+from sandbox.fargate.ledger import Ledger
+from sandbox.fargate.objects import binding, event, is_fargate_node, node_name, node_object
+from sandbox.fargate.pod import Pod
+from sandbox.fargate.podrun import PodRun
+from sandbox.fargate.profiles import PROFILE_LABEL, Profile, select
+from sandbox.fargate.refusal import refusal
+from sandbox.fargate.sizes import Size, provision
+from sandbox.fargate.status import lost_status
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from sandbox.fargate.addresses import Network
+    from sandbox.fargate.environment import ConfigurationKey
+    from sandbox.fargate.settings import Settings
+
+Json = dict[str, Any]
+_LOG = logging.getLogger(__name__)
+_OUR_SCHEDULERS = frozenset({"default-scheduler", "fargate-scheduler"})
+_RETRY_LONGEST = 5.0
+
+
+class FargateNode:
+    """Everything between the API server's pods and the processes of this machine.
+
+    Pods are known by their uid, so none is started twice whatever is listed or watched again.
+    """
+
+    def __init__(self, settings: Settings, api: Api, network: Network, kubelet_port: int) -> None:
+        """`kubelet_port` is where the API server finds the logs of every Node."""
+        self.settings = settings
+        self.faults = Faults()
+        self.ledger = Ledger(settings.folder)
+        self.runs: dict[str, PodRun] = {}
+        self._api = api
+        self._addresses = PodAddresses(network)
+        self._port = kubelet_port
+        self._bucket = LaunchBucket(settings.launch_rate, settings.launch_burst)
+        self._configurations = Configurations(api, self._configuration_changed)
+        self._decided: dict[str, asyncio.Task[None] | None] = {}
+        self._resumed = {charge.uid: charge for charge in self.ledger.open_charges()}
+        self._vanished: set[str] = set()
+        self._informer = Informer(api, "/api/v1/pods", self._listed, self._happened)
+        self.ready = asyncio.Event()
+
+    async def run(self) -> None:
+        """Serve until cancelled."""
+        watching = asyncio.create_task(self._informer.run())
+        try:
+            await self._informer.listed.wait()
+            await self._clear_nodes()
+            self._close_forgotten()
+            self.ready.set()
+            await watching
+        finally:
+            watching.cancel()
+            self._configurations.close()
+            for task in self._decided.values():
+                if task is not None:
+                    task.cancel()
+
+    def find(self, namespace: str, name: str) -> PodRun | None:
+        """The run of the pod of this name."""
+        for run in reversed(self.runs.values()):
+            meta = run.facts.pod.metadata
+            if (meta.namespace, meta.name) == (namespace, name):
+                return run
+        return None
+
+    # What the API server says
+
+    def _listed(self, items: list[Json]) -> None:
+        present = {item["metadata"]["uid"] for item in items}
+        for uid in self._decided.keys() - present:
+            self._object_gone(uid)
+        for item in items:
+            self._happened("ADDED", item)
+
+    def _happened(self, kind: str, raw: Json) -> None:
+        uid = raw["metadata"]["uid"]
+        if kind == "DELETED":
+            self._object_gone(uid)
+        elif uid in self.runs:
+            self.runs[uid].observe(Pod.model_validate(raw))
+        elif uid not in self._decided:
+            self._decide(Pod.model_validate(raw))
+
+    def _object_gone(self, uid: str) -> None:
+        if uid in self.runs:
+            self.runs[uid].object_gone()
+        elif uid in self._decided:
+            # Not bound yet: a start in progress finds out when it binds, one that waits is ended here.
+            task = self._decided.pop(uid)
+            if task is not None:
+                self._vanished.add(uid)
+                task.cancel()
+
+    def _decide(self, pod: Pod) -> None:
+        """Look at a new pod: start it, refuse it, take over a left-over, or leave it alone."""
+        uid, spec = pod.metadata.uid, pod.spec
+        if spec.node_name:
+            if is_fargate_node(spec.node_name):
+                self._begin(uid, self._take_over(pod))
+            return
+        deleted = pod.metadata.deletion_timestamp is not None
+        if deleted or pod.finished() or spec.scheduler_name not in _OUR_SCHEDULERS:
+            return
+        profile = select(self.settings.profiles, pod.metadata)
+        if profile is None:
+            message = "0/0 nodes are available: no Fargate profile selects this pod's namespace and labels."
+            self._begin(uid, self._refuse(pod, message, "default-scheduler"))
+        elif (why := refusal(pod)) is not None:
+            self._begin(uid, self._refuse(pod, why, "fargate-scheduler"))
+        else:
+            size = provision(pod)
+            assert size is not None
+            self._begin(uid, self._start(pod, profile, size))
+
+    def _begin(self, uid: str, work: Awaitable[None]) -> None:
+        task = asyncio.ensure_future(work)
+        self._decided[uid] = task
+        task.add_done_callback(lambda done: self._done(uid, done))
+
+    def _done(self, uid: str, task: asyncio.Future[None]) -> None:
+        if uid in self._decided:
+            self._decided[uid] = None
+        if not task.cancelled() and (error := task.exception()) is not None:
+            _LOG.error("the pod %s came to an unexpected end", uid, exc_info=error)
+
+    def _configuration_changed(self, namespace: str, key: ConfigurationKey) -> None:
+        for run in self.runs.values():
+            if run.facts.pod.metadata.namespace == namespace:
+                run.configuration_changed(key)
+
+    # One pod
+
+    async def _refuse(self, pod: Pod, message: str, scheduler: str) -> None:
+        """Say once why the pod stays Pending."""
+        meta = pod.metadata
+        body = event(pod, "Warning", "FailedScheduling", message, scheduler, rfc3339())
+        condition = {
+            "type": "PodScheduled",
+            "status": "False",
+            "reason": "Unschedulable",
+            "message": message,
+            "lastTransitionTime": rfc3339(),
+        }
+        path = f"/api/v1/namespaces/{meta.namespace}"
+        status = {"metadata": {"uid": meta.uid}, "status": {"conditions": [condition]}}
+        if all(one.message != message for one in pod.status.conditions):
+            await _insist(lambda: self._api.patch_status(f"{path}/pods/{meta.name}/status", status))
+            await _insist(lambda: self._api.post(f"{path}/events", body))
+
+    async def _start(self, pod: Pod, profile: Profile, size: Size) -> None:
+        await self._wait_for_start(pod)
+        address = self._addresses.take()
+        name = node_name(address)
+        node = node_object(name, size, self._port, self.settings.host_address, rfc3339())
+        meta = pod.metadata
+        path = f"/api/v1/namespaces/{meta.namespace}/pods/{meta.name}/binding"
+        try:
+            await _insist(lambda: self._api.post("/api/v1/nodes", node))
+            if await _insist(lambda: self._api.post(path, binding(pod, name, size, profile.name))):
+                # From here on the object and its Node are this task's to take away.
+                await self._host(self._bound(pod, profile, size, name, address))
+        finally:
+            self._addresses.give_back(address)
+            await _insist(lambda: self._api.delete(f"/api/v1/nodes/{name}"))
+
+    async def _wait_for_start(self, pod: Pod) -> None:
+        name = pod.full_name
+        await self._bucket.take()
+        await asyncio.sleep(self.settings.start_delay.of(pod.metadata.uid) + self.faults.delay(name))
+        while self.faults.held(name):
+            await self.faults.changed.wait()
+
+    def _bound(self, pod: Pod, profile: Profile, size: Size, node: str, address: str) -> PodRun:
+        given = binding(pod, node, size, profile.name)["metadata"]
+        meta = pod.metadata.model_copy(
+            update={
+                "labels": pod.metadata.labels | given["labels"],
+                "annotations": pod.metadata.annotations | given["annotations"],
+            }
+        )
+        facts = PodFacts(pod.model_copy(update={"metadata": meta}), node, address, self.settings.host_address, size)
+        return self._make_run(facts, self._new_charge(facts, profile.name))
+
+    async def _host(self, run: PodRun) -> None:
+        uid = run.facts.pod.metadata.uid
+        self.runs[uid] = run
+        self.ledger.put(run.charge)
+        try:
+            if uid in self._vanished:
+                run.object_gone()
+            await asyncio.sleep(self.settings.pull_delay.of(uid))
+            await run.run()
+        finally:
+            self._close(run)
+
+    def _close(self, run: PodRun) -> None:
+        uid = run.facts.pod.metadata.uid
+        self.runs.pop(uid, None)
+        self._decided.pop(uid, None)
+        if run.gone:
+            self.ledger.close(run.charge.model_copy(update={"gone_at": unix_now()}))
+
+    def _make_run(self, facts: PodFacts, charge: Charge) -> PodRun:
+        connection = self._api.connection
+        cluster_env = {
+            "KUBERNETES_SERVICE_HOST": connection.host,
+            "KUBERNETES_SERVICE_PORT": str(connection.port),
+            "KUBERNETES_SERVICE_PORT_HTTPS": str(connection.port),
+        }
+        return PodRun(facts, self.settings, self._api, self._configurations, self.ledger, charge, cluster_env)
+
+    @staticmethod
+    def _new_charge(facts: PodFacts, profile: str) -> Charge:
+        meta, owner = facts.pod.metadata, facts.pod.controller()
+        return Charge(
+            namespace=meta.namespace,
+            pod=meta.name,
+            uid=meta.uid,
+            owner_kind=owner.kind if owner else "",
+            owner_name=owner.name if owner else "",
+            profile=profile,
+            millicpu=facts.size.millicpu,
+            mebibytes=facts.size.mebibytes,
+            pull_started_at=unix_now(),
+        )
+
+    # Left-overs of an earlier run of this program
+
+    async def _take_over(self, pod: Pod) -> None:
+        """A pod of an earlier run: its processes are dead, so it has ended; bill it until it is gone."""
+        meta = pod.metadata
+        address = pod.status.pod_ip
+        self._addresses.reserve(address)
+        size = provision(pod) or Size(250, 512)
+        facts = PodFacts(pod, pod.spec.node_name, address, self.settings.host_address, size)
+        charge = self._resumed.pop(meta.uid, None) or self._new_charge(facts, meta.labels.get(PROFILE_LABEL, ""))
+        run = self._make_run(facts, charge)
+        self.runs[meta.uid] = run
+        try:
+            await self._move_logs(pod.spec.node_name)
+            if not pod.finished():
+                await self._declare_lost(run)
+            run.observe(pod)
+            await run.stay()
+        finally:
+            self._close(run)
+            if address:
+                self._addresses.give_back(address)
+            await _insist(lambda: self._api.delete(f"/api/v1/nodes/{pod.spec.node_name}"))
+
+    async def _declare_lost(self, run: PodRun) -> None:
+        meta = run.facts.pod.metadata
+        path = f"/api/v1/namespaces/{meta.namespace}/pods/{meta.name}"
+        run.charge = run.charge.model_copy(update={"finished_at": unix_now(), "exit_reason": "NodeLost"})
+        self.ledger.put(run.charge)
+        body = {"metadata": {"uid": meta.uid}, "status": lost_status(run.view(), rfc3339())}
+        await _insist(lambda: self._api.patch_status(f"{path}/status", body))
+        owner = run.facts.pod.controller()
+        if owner is not None and owner.kind != "Job":
+            # Nobody reads a lost pod of a Deployment, and its replacement has another name.
+            await _insist(lambda: self._api.delete(path, uid=meta.uid, grace=0))
+
+    async def _move_logs(self, node: str) -> None:
+        endpoint = {"status": {"daemonEndpoints": {"kubeletEndpoint": {"Port": self._port}}}}
+        await _insist(lambda: self._api.patch_status(f"/api/v1/nodes/{node}/status", endpoint))
+
+    async def _clear_nodes(self) -> None:
+        """Delete Nodes of an earlier run whose pods are gone."""
+        used = {run.facts.node_name for run in self.runs.values()}
+        query = {"labelSelector": "eks.amazonaws.com/compute-type=fargate"}
+        for item in (await self._api.get("/api/v1/nodes", query)).get("items") or []:
+            name = item["metadata"]["name"]
+            if is_fargate_node(name) and name not in used:
+                await self._api.delete(f"/api/v1/nodes/{name}")
+
+    def _close_forgotten(self) -> None:
+        """Bill what vanished while the program was away up to now: when it went is not known."""
+        for uid, charge in list(self._resumed.items()):
+            if uid not in self._decided:
+                self.ledger.close(charge.model_copy(update={"gone_at": unix_now()}))
+                del self._resumed[uid]
+
+
+async def _insist(call: Callable[[], Awaitable[Any]]) -> bool:
+    """Repeat a call while the API server is away; False when it refuses (there already, or gone)."""
+    pause = 0.2
+    while True:
+        try:
+            await call()
+        except ApiError as error:
+            if error.status < 500 and error.status != 429:
+                if error.status not in (404, 409):
+                    _LOG.warning("the API server refused: %s", error)
+                return False
+        except (aiohttp.ClientError, TimeoutError, OSError):
+            pass
+        else:
+            return True
+        await asyncio.sleep(pause)
+        pause = min(pause * 2, _RETRY_LONGEST)

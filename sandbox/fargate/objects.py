@@ -1,0 +1,111 @@
+"""The Kubernetes objects that the node writes: Nodes, bindings, Events. Pure."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING, Any
+
+from sandbox.fargate.profiles import PROFILE_LABEL
+from sandbox.fargate.refusal import NODE_LABELS
+
+if TYPE_CHECKING:
+    from sandbox.fargate.pod import Pod
+    from sandbox.fargate.sizes import Size
+
+Json = dict[str, Any]
+COMPUTE_TYPE = "eks.amazonaws.com/compute-type"
+CAPACITY_ANNOTATION = "CapacityProvisioned"
+_KUBELET_VERSION = "v1.36.0-eks-local"
+
+
+def node_name(address: str) -> str:
+    """The name of the Node of the pod with this address."""
+    return f"fargate-ip-{address.replace('.', '-')}.us-east-1.compute.internal"
+
+
+def is_fargate_node(name: str) -> bool:
+    """Whether a Node of this name is one of ours."""
+    return name.startswith("fargate-ip-")
+
+
+def node_object(name: str, size: Size, kubelet_port: int, host_address: str, now: str) -> Json:
+    """A pod's own Node, ready; it is larger than the pod, as on Fargate."""
+    capacity = {"cpu": str(max(2, -(-size.millicpu // 1000))), "memory": f"{size.mebibytes + 3072}Mi"}
+    capacity |= {"pods": "1", "ephemeral-storage": "30Gi"}
+    return {
+        "apiVersion": "v1",
+        "kind": "Node",
+        "metadata": {"name": name, "labels": {**NODE_LABELS, "kubernetes.io/hostname": name}},
+        "spec": {"taints": [{"key": COMPUTE_TYPE, "value": "fargate", "effect": "NoSchedule"}]},
+        "status": {
+            "addresses": [
+                {"type": "InternalIP", "address": host_address},
+                {"type": "Hostname", "address": name},
+            ],
+            "capacity": capacity,
+            "allocatable": capacity,
+            "conditions": [
+                {
+                    "type": "Ready",
+                    "status": "True",
+                    "reason": "KubeletReady",
+                    "message": "the local Fargate node runs its pod",
+                    "lastHeartbeatTime": now,
+                    "lastTransitionTime": now,
+                }
+            ],
+            "daemonEndpoints": {"kubeletEndpoint": {"Port": kubelet_port}},
+            "nodeInfo": {
+                "architecture": "amd64",
+                "operatingSystem": "linux",
+                "kubeletVersion": _KUBELET_VERSION,
+                "osImage": "local processes",
+                "containerRuntimeVersion": "local://processes",
+                "kernelVersion": "",
+                "kubeProxyVersion": "",
+                "machineID": "",
+                "systemUUID": "",
+                "bootID": "",
+            },
+        },
+    }
+
+
+def binding(pod: Pod, node: str, size: Size, profile: str) -> Json:
+    """The binding; the API server copies its labels and annotations onto the pod."""
+    return {
+        "apiVersion": "v1",
+        "kind": "Binding",
+        "metadata": {
+            "name": pod.metadata.name,
+            "namespace": pod.metadata.namespace,
+            "uid": pod.metadata.uid,
+            "labels": {PROFILE_LABEL: profile},
+            "annotations": {CAPACITY_ANNOTATION: size.annotation(), COMPUTE_TYPE: "fargate"},
+        },
+        "target": {"apiVersion": "v1", "kind": "Node", "name": node},
+    }
+
+
+def event(pod: Pod, kind: str, reason: str, message: str, component: str, now: str) -> Json:
+    """An Event about the pod; its name is the same for the same thing, so it exists once."""
+    digest = hashlib.sha256(f"{pod.metadata.uid} {reason} {message}".encode()).hexdigest()[:12]
+    return {
+        "apiVersion": "v1",
+        "kind": "Event",
+        "metadata": {"name": f"{pod.metadata.name[:200]}.{digest}", "namespace": pod.metadata.namespace},
+        "involvedObject": {
+            "apiVersion": "v1",
+            "kind": "Pod",
+            "name": pod.metadata.name,
+            "namespace": pod.metadata.namespace,
+            "uid": pod.metadata.uid,
+        },
+        "type": kind,
+        "reason": reason,
+        "message": message[:1024],
+        "source": {"component": component},
+        "firstTimestamp": now,
+        "lastTimestamp": now,
+        "count": 1,
+    }
