@@ -13,6 +13,7 @@ from controller import metrics, plan, transitions
 from controller.benchling.errors import BenchlingFailure, ExportOutcomeUnknown, Rejected
 from controller.benchling.links import entry_links
 from controller.benchling.models import TaskFailed, TaskGone, TaskId, TaskRunning, TaskSucceeded
+from controller.benchling.polling import next_poll_delay, polls_per_second, stretch_for
 from controller.benchling.priority import Priority as CallPriority
 from controller.jobs import build_job, build_secrets, controlling_owner, read_job, read_pod
 from controller.observe import order_selector, parse_package
@@ -67,6 +68,8 @@ class Executor:
     events: EventRecorder
     random: Random
     monotonic: Callable[[], float]
+    _last_stretch: float = 1.0
+    _stretched_at: float = float("-inf")
 
     async def execute(self, action: plan.Action, seen: plan.Observation) -> None:
         """Carry out one action; raises `ConflictError` if it was overtaken and `KubernetesError` to try again."""
@@ -218,7 +221,7 @@ class Executor:
         except BenchlingFailure as failure:
             await self._fail(package, failure.failure, failure.message)
             return
-        self._look_later(note)
+        self._look_later(package)
         await self._record(package, lambda status: transitions.record_task(status, str(task)))
 
     async def poll(self, package: EntryPackage) -> bool:
@@ -234,7 +237,7 @@ class Executor:
         note.trouble = None
         match answer:
             case TaskRunning():
-                self._look_later(note)
+                self._look_later(package)
                 return recovered
             case TaskSucceeded():
                 note.url = answer.url
@@ -247,11 +250,20 @@ class Executor:
                 assert_never(answer)
         return True
 
-    def _look_later(self, note: Note) -> None:
-        pauses = self.settings.timing.poll_seconds
-        pause = pauses[min(note.looks, len(pauses) - 1)]
-        note.looks += 1
-        note.next_look = self.monotonic() + pause * self.random.uniform(0.9, 1.1)
+    def _look_later(self, package: EntryPackage) -> None:
+        note, export = self._note(package), _current(package).export
+        age = (self._now() - export.intent_time).total_seconds() if export is not None else 0.0
+        note.next_look = self.monotonic() + next_poll_delay(max(0.0, age), self.random.random(), self._stretch())
+
+    def _stretch(self) -> float:
+        """Return the factor that keeps all looks within their share of the budget; reckoned at most once a second."""
+        now = self.monotonic()
+        if now - self._stretched_at >= 1.0:
+            budget = self.benchling.numbers().budget
+            ages = self.notebook.export_ages(self._now())
+            self._last_stretch = stretch_for(ages, polls_per_second(budget.limit, self.benchling.settings.period_seconds))
+            self._stretched_at = now
+        return self._last_stretch
 
     def _note_trouble(self, note: Note, failure: BenchlingFailure) -> bool:
         """The export goes on without us: keep the attempt and look again when Benchling may answer."""

@@ -29,8 +29,6 @@ class Note:
     """The intent whose request this process made."""
     url: SecretStr | None = None
     """The archive's address, as last answered."""
-    looks: int = 0
-    """How often Benchling was asked about this export."""
     next_look: float | None = None
     """When it is asked next, by the monotonic clock in seconds."""
     trouble: Blocked | None = None
@@ -94,6 +92,15 @@ class Notebook:
     def is_echo(self, key: str, version: str) -> bool:
         """Whether that version is our own last write."""
         return self._written.get(key) == version
+
+    def export_ages(self, now: datetime) -> list[float]:
+        """Return for how many seconds each export that is being looked at has been in the making."""
+        exports = [
+            note.polling.status.attempt.export
+            for note in self._notes.values()
+            if note.polling is not None and note.polling.status.attempt is not None
+        ]
+        return [max(0.0, (now - export.intent_time).total_seconds()) for export in exports if export is not None]
 
     def exports_in_flight(self) -> int:
         """Return how many exports are being looked at."""

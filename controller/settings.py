@@ -90,8 +90,6 @@ class Timing(Settings):
     """The safety net: Kubernetes deletes a finished Job by itself after this."""
     resync_seconds: PositiveSeconds = 600
     """Between full lists."""
-    poll_seconds: Annotated[list[PositiveSeconds], Field(min_length=1)] = [2, 3, 5, 8, 10, 15, 30, 60]
-    """Pauses between looks at a running export; the last one repeats."""
 
     @property
     def quiet_period(self) -> timedelta:
