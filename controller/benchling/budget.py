@@ -74,9 +74,8 @@ class Budget:
         self._alarm: asyncio.Task[None] | None = None
         self._alarm_at = float("inf")
 
-    @property
     def numbers(self) -> BudgetNumbers:
-        """The budget as it stands."""
+        """Return the budget as it stands."""
         return self.ledger.numbers(self.clock.now())
 
     @property

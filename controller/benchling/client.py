@@ -92,12 +92,11 @@ class BenchlingClient(EntryCalls, ExportCalls, CanvasCalls):
         self._slots.close()
         await self._http.aclose()
 
-    @property
     def numbers(self) -> ClientNumbers:
-        """How breaker, budget and the rest stand."""
+        """Return how breaker, budget and the rest stand."""
         return ClientNumbers(
             breaker=self.breaker,
-            budget=self._caller.budget.numbers,
+            budget=self._caller.budget.numbers(),
             exports=self._slots.numbers,
             waiting=self._caller.budget.waiting,
             tokens_fetched=self._caller.tokens.fetched,

@@ -46,6 +46,7 @@ class BudgetNumbers:
 
     limit: int
     """Requests per period that are held to now."""
+    period_seconds: float
     announced_limit: int
     """What Benchling's headers said last."""
     used: int
@@ -182,6 +183,7 @@ class Ledger:
         self._forget(now)
         return BudgetNumbers(
             limit=self.limit,
+            period_seconds=self.period_seconds,
             announced_limit=self._announced,
             used=self._flying_total + len(self._spent),
             left_by_headers=None if self._view is None else self._view.left,
