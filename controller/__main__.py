@@ -21,7 +21,7 @@ from controller.cache import Feed
 from controller.events import EventRecorder
 from controller.execute import Executor
 from controller.health import serve_health
-from controller.lease import Leadership
+from controller.lease import Leadership, NotLeadingError
 from controller.notebook import Notebook
 from controller.observe import Observer
 from controller.queue import WorkQueue
@@ -72,6 +72,9 @@ class Controller:
             async with asyncio.TaskGroup() as parts:
                 parts.create_task(self._reconciler().run())
                 parts.create_task(self._resync_now_and_then())
+        except* NotLeadingError:
+            # Everything has stopped; the campaign notices the loss as well and ends this.
+            await asyncio.get_running_loop().create_future()
         finally:
             metrics.LEADING.set(0)
 

@@ -236,14 +236,15 @@ def _continue(observation: Observation, attempt: Attempt, now: datetime, timing:
         if observation.holder is not None:
             return CreateJob() if observation.export.next_look is None else Wait(observation.export.next_look)
         return CreateJob()
+    look = observation.export.next_look
     if observation.export.ready:
-        return MakeOrder()
-    deadline = attempt.export.intent_time + timedelta(seconds=timing.export_deadline_seconds)
-    if attempt.export.completed_at is None and deadline <= now:
-        return FailAttempt(FailureClass.TIMEOUT, "The export took longer than timing.exportDeadlineSeconds.")
-    if observation.export.next_look is not None and observation.export.next_look > now:
-        return Wait(min(observation.export.next_look, max(deadline, now)))
-    return PollExport()
+        return MakeOrder() if observation.export.trouble is None or look is None else Wait(look)
+    if attempt.export.completed_at is None:
+        deadline = attempt.export.intent_time + timedelta(seconds=timing.export_deadline_seconds)
+        if deadline <= now:
+            return FailAttempt(FailureClass.TIMEOUT, "The export took longer than timing.exportDeadlineSeconds.")
+        return PollExport() if look is None else Wait(min(look, deadline))
+    return PollExport() if look is None else Wait(look)
 
 
 def _watch_job(observation: Observation, attempt: Attempt, now: datetime, timing: Timing) -> Action:

@@ -44,7 +44,7 @@ class Reconciler:
     _troubles: dict[str, int] = field(default_factory=dict)
 
     async def run(self) -> None:
-        """Run the workers until cancelled; what was in flight is cancelled with them."""
+        """Run the workers until cancelled; raises `NotLeadingError` in a group once the Lease is lost."""
         async with asyncio.TaskGroup() as workers:
             for _ in range(self.settings.workers):
                 workers.create_task(self._work())
@@ -54,9 +54,6 @@ class Reconciler:
             key = await self.queue.take()
             try:
                 await self._visit(key)
-            except NotLeadingError:
-                # The campaign cancels this task; until then nothing more is taken.
-                await asyncio.get_running_loop().create_future()
             finally:
                 self.queue.done(key)
                 metrics.QUEUE_DEPTH.set(len(self.queue))

@@ -215,14 +215,17 @@ def fail(
 
 
 def may_reuse_export(attempt: Attempt) -> bool:
-    """Whether the next attempt may pack the archive that this one had; a person's new wish never does."""
-    return (
-        attempt.failure is not None
-        and POLICIES[attempt.failure].reuses_export
-        and attempt.export is not None
-        and attempt.export.task_id is not None
-        and attempt.export.completed_at is not None
-    )
+    """Whether the next attempt may pack the archive that this one had.
+
+    An expired address is asked for afresh once; if that has expired too, the entry is exported anew.
+    """
+    export = attempt.export
+    if attempt.failure is None or export is None or export.task_id is None or export.completed_at is None:
+        return False
+    reused_already = export.completed_at < attempt.started_at
+    if attempt.failure is FailureClass.ARCHIVE_EXPIRED and reused_already:
+        return False
+    return POLICIES[attempt.failure].reuses_export
 
 
 def _past(attempt: Attempt, outcome: str, reason: str, now: datetime, size: int | None) -> PastAttempt:

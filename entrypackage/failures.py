@@ -179,6 +179,7 @@ POLICIES: Final[Mapping[FailureClass, FailurePolicy]] = {
         counts=True,
         backoff=_SOON,
         provider=Provider.BENCHLING,
+        reuses_export=True,
         exit_code=10,
     ),
     FailureClass.ARCHIVE_REFUSED: FailurePolicy(
