@@ -92,8 +92,9 @@ class BenchlingClient(EntryCalls, ExportCalls, CanvasCalls):
         self._slots.close()
         await self._http.aclose()
 
+    @property
     def numbers(self) -> ClientNumbers:
-        """Return how breaker, budget and the rest stand."""
+        """How breaker, budget and the rest stand."""
         return ClientNumbers(
             breaker=self.breaker,
             budget=self._caller.budget.numbers(),

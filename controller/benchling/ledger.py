@@ -96,7 +96,7 @@ class Ledger:
     @property
     def limit(self) -> int:
         """Requests per period that are held to now; at least 1."""
-        return max(1, int(self._announced * self._factor))
+        return max(1, round(self._announced * self._factor))
 
     @property
     def in_flight(self) -> int:
