@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import shutil
 from typing import TYPE_CHECKING, Any
 
 import aiohttp
@@ -18,7 +19,7 @@ from sandbox.fargate.faults import Faults
 from sandbox.fargate.informer import Informer
 from sandbox.fargate.launches import LaunchBucket
 from sandbox.fargate.ledger import Ledger
-from sandbox.fargate.objects import binding, event, is_fargate_node, node_name, node_object
+from sandbox.fargate.objects import INSTANCE, binding, event, node_name, node_object
 from sandbox.fargate.pod import Pod
 from sandbox.fargate.podrun import PodRun
 from sandbox.fargate.profiles import PROFILE_LABEL, Profile, select
@@ -37,6 +38,8 @@ Json = dict[str, Any]
 _LOG = logging.getLogger(__name__)
 _OUR_SCHEDULERS = frozenset({"default-scheduler", "fargate-scheduler"})
 _RETRY_LONGEST = 5.0
+# Another node program or scheduler on the same API server may take the pod.
+_OTHERS_SECONDS = 2.0
 
 
 class FargateNode:
@@ -64,6 +67,7 @@ class FargateNode:
 
     async def run(self) -> None:
         """Serve until cancelled."""
+        shutil.rmtree(self.settings.folder / "pods", ignore_errors=True)
         watching = asyncio.create_task(self._informer.run())
         try:
             await self._informer.listed.wait()
@@ -118,7 +122,7 @@ class FargateNode:
         """Look at a new pod: start it, refuse it, take over a left-over, or leave it alone."""
         uid, spec = pod.metadata.uid, pod.spec
         if spec.node_name:
-            if is_fargate_node(spec.node_name):
+            if pod.metadata.annotations.get(INSTANCE) == self.settings.instance:
                 self._begin(uid, self._take_over(pod))
             return
         deleted = pod.metadata.deletion_timestamp is not None
@@ -127,7 +131,7 @@ class FargateNode:
         profile = select(self.settings.profiles, pod.metadata)
         if profile is None:
             message = "0/0 nodes are available: no Fargate profile selects this pod's namespace and labels."
-            self._begin(uid, self._refuse(pod, message, "default-scheduler"))
+            self._begin(uid, self._refuse(pod, message, "default-scheduler", after=_OTHERS_SECONDS))
         elif (why := refusal(pod)) is not None:
             self._begin(uid, self._refuse(pod, why, "fargate-scheduler"))
         else:
@@ -153,9 +157,10 @@ class FargateNode:
 
     # One pod
 
-    async def _refuse(self, pod: Pod, message: str, scheduler: str) -> None:
-        """Say once why the pod stays Pending."""
+    async def _refuse(self, pod: Pod, message: str, scheduler: str, after: float = 0.0) -> None:
+        """Say once why the pod stays Pending, if nobody else has bound it by then."""
         meta = pod.metadata
+        await asyncio.sleep(after)
         body = event(pod, "Warning", "FailedScheduling", message, scheduler, rfc3339())
         condition = {
             "type": "PodScheduled",
@@ -166,7 +171,11 @@ class FargateNode:
         }
         path = f"/api/v1/namespaces/{meta.namespace}"
         status = {"metadata": {"uid": meta.uid}, "status": {"conditions": [condition]}}
-        if all(one.message != message for one in pod.status.conditions):
+        raw = await self._api.find(f"{path}/pods/{meta.name}")
+        now = Pod.model_validate(raw) if raw is not None else None
+        if now is None or now.metadata.uid != meta.uid or now.spec.node_name:
+            return
+        if all(one.message != message for one in now.status.conditions):
             await _insist(lambda: self._api.patch_status(f"{path}/pods/{meta.name}/status", status))
             await _insist(lambda: self._api.post(f"{path}/events", body))
 
@@ -174,14 +183,16 @@ class FargateNode:
         await self._wait_for_start(pod)
         address = self._addresses.take()
         name = node_name(address)
-        node = node_object(name, size, self._port, self.settings.host_address, rfc3339())
+        host, instance = self.settings.host_address, self.settings.instance
+        node = node_object(name, size, self._port, host, instance, rfc3339())
+        bound = binding(pod, name, size, profile.name, instance)
         meta = pod.metadata
         path = f"/api/v1/namespaces/{meta.namespace}/pods/{meta.name}/binding"
         try:
             await _insist(lambda: self._api.post("/api/v1/nodes", node))
-            if await _insist(lambda: self._api.post(path, binding(pod, name, size, profile.name))):
+            if await _insist(lambda: self._api.post(path, bound)):
                 # From here on the object and its Node are this task's to take away.
-                await self._host(self._bound(pod, profile, size, name, address))
+                await self._host(self._bound(pod, bound["metadata"], size, name, address))
         finally:
             self._addresses.give_back(address)
             await _insist(lambda: self._api.delete(f"/api/v1/nodes/{name}"))
@@ -193,8 +204,7 @@ class FargateNode:
         while self.faults.held(name):
             await self.faults.changed.wait()
 
-    def _bound(self, pod: Pod, profile: Profile, size: Size, node: str, address: str) -> PodRun:
-        given = binding(pod, node, size, profile.name)["metadata"]
+    def _bound(self, pod: Pod, given: Json, size: Size, node: str, address: str) -> PodRun:
         meta = pod.metadata.model_copy(
             update={
                 "labels": pod.metadata.labels | given["labels"],
@@ -202,7 +212,7 @@ class FargateNode:
             }
         )
         facts = PodFacts(pod.model_copy(update={"metadata": meta}), node, address, self.settings.host_address, size)
-        return self._make_run(facts, self._new_charge(facts, profile.name))
+        return self._make_run(facts, self._new_charge(facts))
 
     async def _host(self, run: PodRun) -> None:
         uid = run.facts.pod.metadata.uid
@@ -233,7 +243,7 @@ class FargateNode:
         return PodRun(facts, self.settings, self._api, self._configurations, self.ledger, charge, cluster_env)
 
     @staticmethod
-    def _new_charge(facts: PodFacts, profile: str) -> Charge:
+    def _new_charge(facts: PodFacts) -> Charge:
         meta, owner = facts.pod.metadata, facts.pod.controller()
         return Charge(
             namespace=meta.namespace,
@@ -241,7 +251,7 @@ class FargateNode:
             uid=meta.uid,
             owner_kind=owner.kind if owner else "",
             owner_name=owner.name if owner else "",
-            profile=profile,
+            profile=meta.labels.get(PROFILE_LABEL, ""),
             millicpu=facts.size.millicpu,
             mebibytes=facts.size.mebibytes,
             pull_started_at=unix_now(),
@@ -256,7 +266,7 @@ class FargateNode:
         self._addresses.reserve(address)
         size = provision(pod) or Size(250, 512)
         facts = PodFacts(pod, pod.spec.node_name, address, self.settings.host_address, size)
-        charge = self._resumed.pop(meta.uid, None) or self._new_charge(facts, meta.labels.get(PROFILE_LABEL, ""))
+        charge = self._resumed.pop(meta.uid, None) or self._new_charge(facts)
         run = self._make_run(facts, charge)
         self.runs[meta.uid] = run
         try:
@@ -290,10 +300,10 @@ class FargateNode:
     async def _clear_nodes(self) -> None:
         """Delete Nodes of an earlier run whose pods are gone."""
         used = {run.facts.node_name for run in self.runs.values()}
-        query = {"labelSelector": "eks.amazonaws.com/compute-type=fargate"}
+        query = {"labelSelector": f"{INSTANCE}={self.settings.instance}"}
         for item in (await self._api.get("/api/v1/nodes", query)).get("items") or []:
             name = item["metadata"]["name"]
-            if is_fargate_node(name) and name not in used:
+            if name not in used:
                 await self._api.delete(f"/api/v1/nodes/{name}")
 
     def _close_forgotten(self) -> None:

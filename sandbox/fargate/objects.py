@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from sandbox.fargate.sizes import Size
 
 Json = dict[str, Any]
+INSTANCE = "sandbox.entrypackage/instance"
+"""Label of a Node and annotation of a pod: which node program runs it."""
 COMPUTE_TYPE = "eks.amazonaws.com/compute-type"
 CAPACITY_ANNOTATION = "CapacityProvisioned"
 _KUBELET_VERSION = "v1.36.0-eks-local"
@@ -28,20 +30,18 @@ def is_fargate_node(name: str) -> bool:
     return name.startswith("fargate-ip-")
 
 
-def node_object(name: str, size: Size, kubelet_port: int, host_address: str, now: str) -> Json:
+def node_object(name: str, size: Size, kubelet_port: int, host_address: str, instance: str, now: str) -> Json:
     """A pod's own Node, ready; it is larger than the pod, as on Fargate."""
     capacity = {"cpu": str(max(2, -(-size.millicpu // 1000))), "memory": f"{size.mebibytes + 3072}Mi"}
     capacity |= {"pods": "1", "ephemeral-storage": "30Gi"}
     return {
         "apiVersion": "v1",
         "kind": "Node",
-        "metadata": {"name": name, "labels": {**NODE_LABELS, "kubernetes.io/hostname": name}},
+        "metadata": {"name": name, "labels": {**NODE_LABELS, "kubernetes.io/hostname": name, INSTANCE: instance}},
         "spec": {"taints": [{"key": COMPUTE_TYPE, "value": "fargate", "effect": "NoSchedule"}]},
         "status": {
-            "addresses": [
-                {"type": "InternalIP", "address": host_address},
-                {"type": "Hostname", "address": name},
-            ],
+            # The API server would prefer a host name, which no resolver here knows.
+            "addresses": [{"type": "InternalIP", "address": host_address}],
             "capacity": capacity,
             "allocatable": capacity,
             "conditions": [
@@ -71,7 +71,7 @@ def node_object(name: str, size: Size, kubelet_port: int, host_address: str, now
     }
 
 
-def binding(pod: Pod, node: str, size: Size, profile: str) -> Json:
+def binding(pod: Pod, node: str, size: Size, profile: str, instance: str) -> Json:
     """The binding; the API server copies its labels and annotations onto the pod."""
     return {
         "apiVersion": "v1",
@@ -81,7 +81,11 @@ def binding(pod: Pod, node: str, size: Size, profile: str) -> Json:
             "namespace": pod.metadata.namespace,
             "uid": pod.metadata.uid,
             "labels": {PROFILE_LABEL: profile},
-            "annotations": {CAPACITY_ANNOTATION: size.annotation(), COMPUTE_TYPE: "fargate"},
+            "annotations": {
+                CAPACITY_ANNOTATION: size.annotation(),
+                COMPUTE_TYPE: "fargate",
+                INSTANCE: instance,
+            },
         },
         "target": {"apiVersion": "v1", "kind": "Node", "name": node},
     }

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from sandbox.fargate.logs import ContainerLog
 
 _DRAIN_SECONDS = 1.0
-_BUSY_INTERVAL, _QUIET_INTERVAL = 0.2, 1.0
+_FIRST_INTERVAL, _BUSY_INTERVAL, _QUIET_INTERVAL = 0.05, 0.2, 1.0
 
 
 class StartError(Exception):
@@ -169,11 +169,13 @@ class ContainerProcess:
 
     async def wait(self) -> Exit:
         """Watch the memory until the end; returns when the process and its output have ended."""
-        interval = _BUSY_INTERVAL
+        # Short runs are measured too: the first looks come early.
+        interval, most = _FIRST_INTERVAL, _BUSY_INTERVAL
         while not self.ended.done():
-            await asyncio.wait([self.ended], timeout=interval)
+            await asyncio.wait([self.ended], timeout=min(interval, most))
+            interval *= 2
             if not self.ended.done():
-                interval = self._sample()
+                most = self._sample()
         await asyncio.wait([pump.ended for pump in self._pumps], timeout=_DRAIN_SECONDS)
         for transport in self._transports:
             transport.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import random
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -58,3 +59,8 @@ class Settings:
     cpu_quota: bool = False
     size_check_interval: float = 2.0
     host_address: str = "127.0.0.1"
+
+    @property
+    def instance(self) -> str:
+        """Which Nodes and pods of a shared API server are this program's: the same for the same folder."""
+        return hashlib.sha256(str(self.folder).encode()).hexdigest()[:12]
