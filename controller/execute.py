@@ -259,7 +259,7 @@ class Executor:
         """Return the factor that keeps all looks within their share of the budget; reckoned at most once a second."""
         now = self.monotonic()
         if now - self._stretched_at >= 1.0:
-            budget = self.benchling.numbers().budget
+            budget = self.benchling.numbers.budget
             ages = self.notebook.export_ages(self._now())
             self._last_stretch = stretch_for(
                 ages, polls_per_second(budget.limit, self.benchling.settings.period_seconds)
