@@ -42,6 +42,9 @@ USERS = {
 }
 """Who holds a token, and the group. The names stand in the audit log: it shows who wrote what."""
 
+ADDRESS_FILE = "address.json"
+"""In the folder of `python -m sandbox.controlplane`: its `Address` and `pid`, for who looks for it there."""
+
 _READY_SECONDS = 60.0
 _API_SERVER_GRACE_SECONDS = 0.0
 """With open watches the API server takes a minute to stop; nothing in it is worth waiting for."""
@@ -339,7 +342,9 @@ async def serve(folder: Path | None, *, keep: bool, until_exit_of: int | None) -
     """Run a control plane until it is stopped, or until the process `until_exit_of` has ended."""
     programs = await Toolchain().ensure(build=False)
     async with ControlPlane(folder, programs, keep=keep) as control_plane:
-        announce_ready(**control_plane.address.to_json())
+        address = control_plane.address
+        _write_private(address.folder / ADDRESS_FILE, json.dumps({**address.to_json(), "pid": os.getpid()}))
+        announce_ready(**address.to_json())
         waits: list[asyncio.Future[Any]] = [asyncio.ensure_future(control_plane.first_to_end())]
         if until_exit_of is not None:
             waits.append(asyncio.ensure_future(_exit_of(until_exit_of)))

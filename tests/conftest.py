@@ -1,0 +1,64 @@
+"""Fixtures for tests that need a real API server."""
+
+import asyncio
+import secrets
+from collections.abc import AsyncIterator
+
+import httpx
+import pytest
+
+from entrypackage.kubernetes import Kubernetes
+from sandbox.controlplane import Address
+from tests import cluster
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Stop the shared control plane with the run, not with the worker that happened to start it."""
+    if not hasattr(session.config, "workerinput"):
+        cluster.stop()
+
+
+@pytest.fixture(scope="session")
+def control_plane() -> Address:
+    """The run's control plane: etcd, kube-apiserver, kube-controller-manager; `crds/` is applied. No node."""
+    try:
+        return cluster.ensure_running()
+    except RuntimeError as error:
+        pytest.fail(str(error), pytrace=False)
+
+
+@pytest.fixture
+def kubeconfig(control_plane: Address) -> str:
+    """The administrator's kubeconfig file."""
+    return str(control_plane.kubeconfig)
+
+
+@pytest.fixture
+async def api(control_plane: Address) -> AsyncIterator[httpx.AsyncClient]:
+    """A plain HTTP client of the API server, as administrator."""
+    async with control_plane.client() as client:
+        yield client
+
+
+@pytest.fixture
+async def kubernetes(kubeconfig: str) -> AsyncIterator[Kubernetes]:
+    """The programs' own client, as administrator."""
+    async with await Kubernetes.connect(kubeconfig) as client:
+        yield client
+
+
+@pytest.fixture
+async def namespace(api: httpx.AsyncClient) -> AsyncIterator[str]:
+    """A fresh namespace for one test, ready for pods. Its deletion is asked for at the end and not waited for."""
+    name = f"test-{secrets.token_hex(5)}"
+    answer = await api.post("/api/v1/namespaces", json={"metadata": {"name": name}})
+    answer.raise_for_status()
+    async with asyncio.timeout(30):
+        # The controller-manager makes it; without it the API server refuses pods.
+        while True:
+            found = await api.get(f"/api/v1/namespaces/{name}/serviceaccounts/default")
+            if found.status_code == 200:
+                break
+            await asyncio.sleep(0.01)
+    yield name
+    await api.delete(f"/api/v1/namespaces/{name}")
