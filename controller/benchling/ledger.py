@@ -1,11 +1,13 @@
 """The arithmetic of the rate budget, without clock or waiting.
 
-Three rules, all of which must agree before a request is sent:
+Four rules, all of which must agree before a request is sent:
 
 * **Window.** A request is charged from its start until one period after its *end*. Benchling counted it somewhere in
   between, so whatever window Benchling counts in, no period can hold more than the limit, however slow the network.
 * **View.** What Benchling's headers say is left in its current period, less what is under way. It is how the requests
   of a former leader are known, and it follows the limit down and up.
+* **Flow.** Beyond a small burst, requests leave evenly at the limit's rate. Without it a flood of reads would spend the
+  window in two seconds, and an export that comes then would wait out the rest of it. Clicks do not wait for it.
 * **Caution.** After a 429 everything pauses, then one request goes alone; a 429 that the headers did not announce (the
   tenant's hidden limit) also halves the limit, which then grows back by a tenth per period.
 
@@ -32,6 +34,10 @@ _SAME_PERIOD_SECONDS: Final = 2.0
 _SMALLEST_FACTOR: Final = 0.05
 _GROWTH: Final = 0.1
 _LONGEST_PAUSE_SECONDS: Final = 30.0
+_TICK_SECONDS: Final = 1e-6
+"""Added where rounding could otherwise make a moment seem to come just too early."""
+_BURST: Final = 1 / 15
+"""Part of the limit that may leave at once after a quiet time."""
 
 
 @dataclass(slots=True)
@@ -85,6 +91,8 @@ class Ledger:
         self._spent: deque[tuple[float, Priority]] = deque()
         self._spent_by: Counter[Priority] = Counter()
         self._view: _View | None = None
+        self._flow = 1.0
+        self._flow_at = float("-inf")
         self._alone = True
         self._paused_until = 0.0
         self._throttled_in_a_row = 0
@@ -120,6 +128,7 @@ class Ledger:
         """Charge a request that is sent now."""
         self._flying[priority] += 1
         self._flying_total += 1
+        self._flow = max(-self._burst, self._flow - 1.0)
         if self._view is not None:
             self._view.left -= 1
         return Charge(priority, now)
@@ -127,6 +136,7 @@ class Ledger:
     def refund(self, charge: Charge) -> None:
         """Take back a charge whose request was never sent."""
         self._land(charge)
+        self._flow += 1.0
         if self._view is not None:
             self._view.left += 1
 
@@ -176,6 +186,8 @@ class Ledger:
             moments.append(self._view.ends)
         if self._spent:
             moments.append(self._spent[0][0])
+        if self._flow < 1.0:
+            moments.append(self._flow_at + (1.0 - self._flow) / self._rate + _TICK_SECONDS)
         return min((moment for moment in moments if moment > now), default=None)
 
     def numbers(self, now: float) -> BudgetNumbers:
@@ -205,7 +217,17 @@ class Ledger:
             return False
         if self._view is not None and self._view.left <= kept:
             return False
+        if self._flow < 1.0 and priority is not Priority.CLICK:
+            return False
         return self._used(priority) < self._ceiling(priority)
+
+    @property
+    def _burst(self) -> float:
+        return max(1.0, self.limit * _BURST)
+
+    @property
+    def _rate(self) -> float:
+        return self.limit / self.period_seconds
 
     def _kept(self) -> int:
         return max(0, int(self.limit * KEPT_FOR_CLICKS) - self._used(Priority.CLICK))
@@ -229,6 +251,9 @@ class Ledger:
             self._spent_by[priority] -= 1
         if self._view is not None and self._view.ends <= now:
             self._view = None
+        if now > self._flow_at:
+            self._flow = min(self._burst, self._flow + (now - self._flow_at) * self._rate)
+            self._flow_at = now
 
     def _follow(self, now: float, rate: RateLimit) -> None:
         self._announced = max(1, rate.limit)
