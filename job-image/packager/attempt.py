@@ -1,0 +1,141 @@
+"""Setting an attempt up from order and environment, carrying it out, and reporting it.
+
+Everything that takes long to import hangs below this module (see `packager.cli`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+import sys
+import uuid
+from pathlib import Path
+from typing import IO, TYPE_CHECKING
+
+from entrypackage.telemetry import configure_logging
+from packager.budget import Budget
+from packager.credentials import find_credentials
+from packager.notification import Queue
+from packager.packing import Outcome, Packing, Tools
+from packager.progress import show
+from packager.store import ObjectOptions, open_store
+from packager.transfer import Progress
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from entrypackage.failures import Failure
+    from entrypackage.order import Order, Report
+    from packager.http1 import Client
+    from packager.source import Archive
+
+__all__ = ["carry_out", "configure_logging", "foresee", "log_defect", "make_report", "prepare", "write_report"]
+
+log = logging.getLogger("packager")
+
+
+async def prepare(
+    order: Order, digest: str, archive: Archive, client: Client, environment: Mapping[str, str]
+) -> Packing:
+    """Find credentials, bucket and queue; raises `Failure`."""
+    destination = order.destination
+    shared = environment.get("AWS_ENDPOINT_URL")
+    default_region = environment.get("AWS_REGION") or environment.get("AWS_DEFAULT_REGION") or "us-east-1"
+    credentials = find_credentials(
+        client,
+        environment,
+        destination.region or default_region,
+        role_arn=destination.role_arn,
+        session_name=f"entrypackage-{destination.display_id}",
+    )
+    store = await open_store(
+        client,
+        credentials,
+        destination.bucket,
+        region=destination.region,
+        default_region=default_region,
+        endpoint_url=destination.s3_endpoint_url or environment.get("AWS_ENDPOINT_URL_S3") or shared,
+        options=ObjectOptions(destination.kms_key_id, destination.tags, destination.metadata),
+    )
+    queue = None
+    if destination.queue_url:
+        endpoint = destination.sqs_endpoint_url or environment.get("AWS_ENDPOINT_URL_SQS") or shared
+        queue = Queue(client, credentials, destination.queue_url, endpoint, destination.region or default_region)
+    tools = Tools(
+        store=store,
+        queue=queue,
+        budget=Budget.of_environment(environment),
+        pod_uid=environment.get("POD_UID") or str(uuid.uuid4()),
+        progress=Progress(),
+    )
+    return Packing(order, digest, archive, tools)
+
+
+async def carry_out(packing: Packing) -> None:
+    """Pack, and show how far it is; raises `Failure`."""
+    showing = asyncio.create_task(show(packing.progress))
+    try:
+        await packing.run()
+    finally:
+        showing.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await showing
+
+
+async def foresee(packing: Packing, stream: IO[str]) -> None:
+    """Print what would be done."""
+    plan = await packing.foresee()
+    stream.write(
+        json.dumps(
+            {
+                "put": [file.name for file in plan.new],
+                "replace": [file.name for file in plan.replaced],
+                "skip": [file.name for file in plan.skipped],
+                "notices": packing.outcome.notices,
+            },
+            ensure_ascii=False,
+            indent=2,
+        )
+        + "\n"
+    )
+
+
+def log_defect(error: Exception) -> None:
+    """Log an error that has no row in the table."""
+    log.error("a defect ended the attempt", exc_info=error)
+
+
+def make_report(digest: str, failure: Failure | None, packing: Packing | None, archive: Archive | None) -> Report:
+    """Say what became of the order, however far it came."""
+    outcome = packing.outcome if packing else Outcome()
+    progress = packing.progress if packing else Progress()
+    report = outcome.report(digest, failure, progress, archive.fetched if archive else 0)
+    return report.model_copy(update={"peak_memory_bytes": peak_memory_bytes()})
+
+
+def peak_memory_bytes() -> int:
+    """Return the most memory that this process had resident, in bytes; 0 where the system does not say."""
+    try:
+        status = Path("/proc/self/status").read_text()
+    except OSError:
+        return 0
+    for line in status.splitlines():
+        if line.startswith("VmHWM:"):
+            return int(line.split()[1]) * 1024
+    return 0
+
+
+def write_report(report: Report, termination_log: Path | None) -> None:
+    """Log the report, and write it where Kubernetes takes it from."""
+    document = report.model_dump(mode="json", by_alias=True, exclude_none=True)
+    level = logging.ERROR if report.failure else logging.INFO
+    log.log(level, report.message or "the package is complete", extra={"report": document})
+    if termination_log is None:
+        return
+    try:
+        termination_log.write_bytes(report.to_bytes())
+    except OSError as error:
+        if str(termination_log) != "/dev/termination-log":
+            sys.stderr.write(f"The report cannot be written to {termination_log}: {error.strerror}.\n")

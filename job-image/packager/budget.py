@@ -1,0 +1,109 @@
+"""How much is done at once: one budget of memory and requests, computed from the pod's own limits.
+
+Never from the node: on Fargate the node that a pod sees is larger than the pod.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, Self
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+MIB: Final = 1024 * 1024
+_DEFAULT_MEMORY: Final = 512 * MIB
+_DEFAULT_CPU: Final = 1000
+_PROGRAM_BYTES: Final = 96 * MIB
+"""What the program itself takes, with a directory of some ten thousand members."""
+
+PUT_BYTES: Final = 8 * MIB
+"""Members up to this size are put by one request; larger ones in parts of at least this size."""
+
+_MOST_PARTS: Final = 10_000
+_LEAST_CHARGE: Final = 16 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """What may be in flight at once."""
+
+    buffer_bytes: int
+    """Content held in memory on its way."""
+    puts: int
+    """Requests to S3."""
+    readers: int
+    """Requests to the archive's origin."""
+
+    @classmethod
+    def of_pod(cls, memory_bytes: int | None, cpu_millis: int | None) -> Self:
+        """Compute it; None where the pod does not say."""
+        memory = memory_bytes or _DEFAULT_MEMORY
+        cpu = cpu_millis or _DEFAULT_CPU
+        return cls(
+            buffer_bytes=min(max((memory - _PROGRAM_BYTES) // 12, 2 * PUT_BYTES), 256 * MIB),
+            puts=min(max(64 * cpu // 1000, 16), 256),
+            readers=min(max(8 * cpu // 1000, 4), 32),
+        )
+
+    @classmethod
+    def of_environment(cls, environment: Mapping[str, str]) -> Self:
+        """Read ``MEMORY_LIMIT_BYTES`` and ``CPU_LIMIT_MILLIS``, which the Job fills in by the downward API."""
+        return cls.of_pod(*(_whole(environment.get(name)) for name in ("MEMORY_LIMIT_BYTES", "CPU_LIMIT_MILLIS")))
+
+    @property
+    def held_bytes(self) -> int:
+        """Content that may be kept between verifying and replacing."""
+        return self.buffer_bytes // 4
+
+
+def _whole(text: str | None) -> int | None:
+    return int(text) if text and text.isascii() and text.isdigit() and int(text) > 0 else None
+
+
+def part_bytes(size: int) -> int:
+    """Return the part size for a member of `size` bytes: S3 takes 10,000 parts at most."""
+    return max(PUT_BYTES, -(-size // _MOST_PARTS // MIB) * MIB)
+
+
+class Room:
+    """A semaphore of bytes: who asks first is served first, and one that asks for more than all gets all."""
+
+    def __init__(self, total: int) -> None:
+        """Begin with everything free."""
+        self._total = total
+        self._free = total
+        self._waiting: deque[tuple[int, asyncio.Future[None]]] = deque()
+
+    async def take(self, count: int) -> int:
+        """Wait for room; return what was taken, to be given back."""
+        charge = min(max(count, _LEAST_CHARGE), self._total)
+        if not self._waiting and self._free >= charge:
+            self._free -= charge
+            return charge
+        turn = asyncio.get_running_loop().create_future()
+        self._waiting.append((charge, turn))
+        try:
+            await turn
+        except BaseException:
+            if turn.done() and not turn.cancelled():
+                self.give(charge)
+            else:
+                self._waiting = deque(item for item in self._waiting if item[1] is not turn)
+                self._serve()
+            raise
+        return charge
+
+    def give(self, charge: int) -> None:
+        """Give room back."""
+        self._free += charge
+        self._serve()
+
+    def _serve(self) -> None:
+        while self._waiting and self._free >= self._waiting[0][0]:
+            charge, turn = self._waiting.popleft()
+            if not turn.done():
+                self._free -= charge
+                turn.set_result(None)

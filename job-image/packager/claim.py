@@ -1,0 +1,90 @@
+"""The claim on a destination: held by a conditional put of the inventory, tested before everything that changes it."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Final
+
+from packager.aws import Fence, StaleClaim, Superseded
+from packager.clock import boot_seconds
+from packager.inventory import ClaimMark, Inventory, InventoryDamagedError, parse_inventory
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from packager.store import Store
+
+FRESH_SECONDS: Final = 5.0
+"""How old the last check of the claim may be when something is written."""
+
+_RENEW_SECONDS: Final = 3.0
+
+
+class Claim(Fence):
+    """The right to write one package; lost as soon as somebody else puts the inventory."""
+
+    def __init__(
+        self, store: Store, key: str, mark: ClaimMark, etag: str | None, clock: Callable[[], float] = boot_seconds
+    ) -> None:
+        """Know the inventory's key and the ETag that it had when it was read."""
+        self.inventory: Inventory | None = None
+        """As last written by this claim."""
+        self._store = store
+        self._key = key
+        self._mark = mark
+        self._etag = etag
+        self._clock = clock
+        self._checked = -FRESH_SECONDS * 2
+        self._lock = asyncio.Lock()
+
+    def test(self) -> None:
+        """Raise `StaleClaim` unless the claim was seen to be ours within `FRESH_SECONDS`."""
+        if self._clock() - self._checked > FRESH_SECONDS:
+            raise StaleClaim
+
+    async def refresh(self) -> None:
+        """Check the claim unless that was done a moment ago; raises `Superseded` if it is lost."""
+        if self._clock() - self._checked < _RENEW_SECONDS:
+            return
+        async with self._lock:
+            if self._clock() - self._checked < _RENEW_SECONDS:
+                return
+            while True:
+                began = self._clock()
+                facts = await self._store.head(self._key)
+                if facts is None or facts.etag != self._etag:
+                    raise Superseded
+                self._checked = began
+                if self._clock() - began <= FRESH_SECONDS:  # else it took too long, or the process was paused in it
+                    return
+
+    async def write(self, inventory: Inventory) -> None:
+        """Put the inventory over the one that was read or written last; raises `Superseded` if another is there.
+
+        A try whose answer was lost may have been carried out; then what is there is ours, and that is fine.
+        """
+        body = inventory.to_json()
+        async with self._lock:
+            began = self._clock()
+            etag = await self._store.put_if(self._key, body, etag=self._etag)
+            if etag is None:
+                etag = await self._settle(body)
+            self._etag = etag
+            self._checked = began
+            self.inventory = inventory
+
+    async def _settle(self, body: bytes) -> str:
+        found = await self._store.get(self._key)
+        if found is None or found[0] != body:
+            raise Superseded
+        return found[1]
+
+    async def still_ours(self) -> bool:
+        """Read the inventory and say whether it names this claim."""
+        found = await self._store.get(self._key)
+        if found is None:
+            return False
+        try:
+            return parse_inventory(found[0]).claim == self._mark
+        except InventoryDamagedError:
+            return False

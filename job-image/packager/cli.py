@@ -1,0 +1,198 @@
+"""The command line: ``run`` for the Job, ``run`` and ``pack`` for a person.
+
+Start-up is kept cheap: the archive is asked for before anything is imported that takes long (pydantic, the AWS
+runtime), so that a small pod waits for the network and not for Python.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import hashlib
+import json
+import os
+import signal
+import sys
+import zlib
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from entrypackage.failures import POLICIES, Failure, FailureClass
+from packager.http1 import Client
+from packager.source import Archive, LocalArchive, open_archive
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from entrypackage.order import Order
+    from packager.packing import Packing
+
+TERMINATION_LOG: Final = "/dev/termination-log"
+_ORDER_BYTES: Final = 256 * 1024 * 1024
+
+
+def main(arguments: list[str]) -> int:
+    """Run one command and return the exit code: 0, or that of the failure's row in the table."""
+    options = _parser().parse_args(arguments)
+    if options.command == "pack":
+        return asyncio.run(_pack_by_hand(options, os.environ))
+    return asyncio.run(_run(options, os.environ))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="packager", description="Put a Benchling export on S3 as a package.")
+    commands = parser.add_subparsers(dest="command", required=True)
+    run = commands.add_parser("run", help="pack what an order says", description="Pack what an order says.")
+    run.add_argument("--order", required=True, type=Path, help="folder with part-000, part-001 …, or one JSON file")
+    run.add_argument("--digest", help="SHA-256 of the order's JSON in hex; required in a Job")
+    run.add_argument("--termination-log", type=Path, default=Path(TERMINATION_LOG), help="where the report goes")
+    run.add_argument("--dry-run", action="store_true", help="say what would be done and change nothing")
+    pack = commands.add_parser("pack", help="pack a ZIP by hand", description="Pack a ZIP file by hand.")
+    pack.add_argument("archive", help="path of a ZIP file, or its http(s) address")
+    pack.add_argument("destination", help="s3://bucket/prefix/display-id")
+    pack.add_argument("--entry", type=Path, help="the entry's JSON as Benchling's API gives it")
+    pack.add_argument("--queue-url", help="the SQS queue to tell; nobody is told without it")
+    pack.add_argument("--endpoint-url", help="another S3 than AWS's")
+    pack.add_argument("--dry-run", action="store_true", help="say what would be done and change nothing")
+    return parser
+
+
+def read_order(path: Path, digest: str | None) -> tuple[bytes, str]:
+    """Read an order's JSON and its digest; raises `Failure` (`OrderInvalid`)."""
+    try:
+        packed = b"".join(part.read_bytes() for part in _parts(path))
+        inflater = zlib.decompressobj(31)
+        plain = packed if packed[:1] == b"{" else inflater.decompress(packed, _ORDER_BYTES)
+    except (OSError, zlib.error) as error:
+        raise Failure(FailureClass.ORDER_INVALID, f"The order at {path} cannot be read: {error}.") from None
+    if packed[:1] != b"{" and not inflater.eof:
+        raise Failure(FailureClass.ORDER_INVALID, "A part of the order is missing or the order is too long.")
+    found = hashlib.sha256(plain).hexdigest()
+    if digest is not None and found != digest:
+        raise Failure(FailureClass.ORDER_INVALID, "The order's digest differs from the one that the Job names.")
+    return plain, found
+
+
+def _parts(path: Path) -> list[Path]:
+    if not path.is_dir():
+        return [path]
+    # A part is mounted from its own Secret, as a file or as a folder with the file in it.
+    parts = sorted(path.glob("part-*"))
+    if not parts:
+        raise Failure(FailureClass.ORDER_INVALID, f"The folder {path} holds no part of an order.")
+    return [part / part.name if part.is_dir() else part for part in parts]
+
+
+def _address_of(plain: bytes) -> str:
+    try:
+        url = json.loads(plain)["archive"]["url"]
+    except (ValueError, KeyError, TypeError):
+        raise Failure(FailureClass.ORDER_INVALID, "The order names no archive.") from None
+    return str(url)
+
+
+async def _run(options: argparse.Namespace, environment: Mapping[str, str]) -> int:
+    digest = options.digest or ""
+    client = Client()
+    job = _Job(digest, None if options.dry_run else options.termination_log)
+    try:
+        plain, digest = read_order(options.order, options.digest)
+        job.digest = digest
+        opening = asyncio.create_task(open_archive(client, _address_of(plain)))
+        with contextlib.suppress(Exception):
+            await asyncio.get_running_loop().run_in_executor(None, _import_the_rest)
+        from entrypackage.order import parse_order
+
+        return await job.finish(_with(opening, parse_order, plain), client, environment, dry_run=options.dry_run)
+    except Failure as failure:
+        return job.report_failure(failure)
+
+
+async def _with(opening: asyncio.Task[Archive], parse: Any, plain: bytes) -> tuple[Order, Archive]:
+    try:
+        order = parse(plain)
+    except BaseException:
+        opening.cancel()
+        raise
+    return order, await opening
+
+
+def _import_the_rest() -> None:
+    import packager.attempt  # noqa: F401
+
+
+async def _pack_by_hand(options: argparse.Namespace, environment: Mapping[str, str]) -> int:
+    from packager.byhand import make_order
+
+    client = Client()
+    job = _Job("", None)
+
+    async def prepared() -> tuple[Order, Archive]:
+        order = make_order(options.archive, options.destination, options.entry, options.queue_url, options.endpoint_url)
+        if options.archive.startswith(("http://", "https://")):
+            return order, await open_archive(client, options.archive)
+        try:
+            return order, LocalArchive(Path(options.archive))
+        except OSError as error:
+            raise Failure(
+                FailureClass.ORDER_INVALID, f"The archive {options.archive} cannot be read: {error.strerror}."
+            ) from None
+
+    return await job.finish(prepared(), client, environment, dry_run=options.dry_run)
+
+
+class _Job:
+    """The life of the process around one attempt: signals, report, exit code."""
+
+    def __init__(self, digest: str, termination_log: Path | None) -> None:
+        self.digest = digest
+        self._termination_log = termination_log
+        self._packing: Packing | None = None
+        self._archive: Archive | None = None
+
+    async def finish(self, preparing: Any, client: Client, environment: Mapping[str, str], *, dry_run: bool) -> int:
+        """Pack; whatever happens, report and return the exit code."""
+        from packager import attempt
+
+        attempt.configure_logging(environment.get("LOG_LEVEL", "INFO"))
+        task = asyncio.current_task()
+        assert task is not None
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, task.cancel)
+        failure: Failure | None = None
+        try:
+            order, self._archive = await preparing
+            self._packing = await attempt.prepare(order, self.digest, self._archive, client, environment)
+            if dry_run:
+                await attempt.foresee(self._packing, sys.stdout)
+            else:
+                await attempt.carry_out(self._packing)
+        except Failure as known:
+            failure = known
+        except asyncio.CancelledError:
+            failure = Failure(FailureClass.DISRUPTED, "The packager was told to stop.")
+        except Exception as error:  # noqa: BLE001 - the last line of defence: a report, not a traceback
+            attempt.log_defect(error)
+            failure = Failure(
+                FailureClass.INTERNAL, f"A defect: {type(error).__name__}. The pod's log has the details."
+            )
+        finally:
+            client.close()
+        return self._end(failure)
+
+    def report_failure(self, failure: Failure) -> int:
+        """Report an order that could not even be read."""
+        from packager import attempt
+
+        attempt.configure_logging("INFO")
+        return self._end(failure)
+
+    def _end(self, failure: Failure | None) -> int:
+        from packager import attempt
+
+        report = attempt.make_report(self.digest, failure, self._packing, self._archive)
+        attempt.write_report(report, self._termination_log)
+        if failure is None:
+            return 0
+        return POLICIES[failure.failure].exit_code or 1

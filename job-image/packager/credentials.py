@@ -1,0 +1,191 @@
+"""Whose rights the packager uses: the pod's role by its web identity token, or another that is assumed with it."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import re
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, Protocol
+from urllib.parse import urlencode
+
+from awscrt.auth import AwsCredentialsProvider
+
+from entrypackage.failures import Failure, FailureClass
+from packager.clock import boot_seconds
+from packager.http1 import Address, Client, ConnectionBroken
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_RENEW_SECONDS: Final = 300.0
+_STS_ANSWER_BYTES: Final = 256 * 1024
+
+
+class Credentials(Protocol):
+    """Where a signer gets its credentials."""
+
+    async def provider(self) -> AwsCredentialsProvider:
+        """Return credentials that are good for some minutes more; raises `Failure` (`DestinationDenied`)."""
+        ...
+
+    def forget(self) -> None:
+        """Drop what is cached, because AWS called it expired."""
+        ...
+
+
+class FixedCredentials:
+    """Credentials that stay as they are, or that the AWS runtime keeps fresh by itself."""
+
+    def __init__(self, provider: AwsCredentialsProvider) -> None:
+        """Hold them."""
+        self._provider = provider
+
+    async def provider(self) -> AwsCredentialsProvider:
+        """Return them."""
+        return self._provider
+
+    def forget(self) -> None:
+        """Do nothing: there are no others."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Session:
+    provider: AwsCredentialsProvider
+    renew_at: float
+
+
+class RoleCredentials:
+    """A role's session: by web identity (IRSA) without a base, or assumed with another's credentials."""
+
+    def __init__(
+        self, client: Client, endpoint: str, region: str, form: Mapping[str, str], *,
+        base: Credentials | None = None, token_file: Path | None = None,
+    ) -> None:  # fmt: skip
+        """Ask `endpoint` (STS) with `form`; the token file is read anew each time, because it rotates."""
+        self._client = client
+        self._endpoint = endpoint
+        self._region = region
+        self._form = form
+        self._base = base
+        self._token_file = token_file
+        self._session: _Session | None = None
+        self._lock = asyncio.Lock()
+
+    async def provider(self) -> AwsCredentialsProvider:
+        """Return the session's credentials, renewed five minutes before they end."""
+        session = self._session
+        if session is not None and boot_seconds() < session.renew_at:
+            return session.provider
+        async with self._lock:
+            session = self._session
+            if session is None or boot_seconds() >= session.renew_at:
+                session = self._session = await self._ask()
+            return session.provider
+
+    def forget(self) -> None:
+        """Get a new session next time."""
+        self._session = None
+
+    async def _ask(self) -> _Session:
+        form = dict(self._form)
+        if self._token_file is not None:
+            try:
+                form["WebIdentityToken"] = self._token_file.read_text().strip()
+            except OSError as error:
+                raise Failure(
+                    FailureClass.DESTINATION_DENIED, f"The web identity token cannot be read: {error.strerror}."
+                ) from None
+        return _session_of(await self._post(urlencode(form).encode()))
+
+    async def _post(self, body: bytes) -> str:
+        from packager.aws import Aws, AwsError, AwsRequest, failure_of
+
+        headers = {"content-type": "application/x-www-form-urlencoded"}
+        try:
+            if self._base is not None:
+                sts = Aws(self._client, self._base, service="sts", region=self._region)
+                digest = hashlib.sha256(body).hexdigest()
+                answer = await sts.send(AwsRequest("POST", self._endpoint, headers, [body], digest))
+                return answer.body.decode("utf-8", "replace")
+            return await self._post_unsigned(headers, body)
+        except (AwsError, ConnectionBroken) as error:
+            raise failure_of(error, "taking on the role") from None
+
+    async def _post_unsigned(self, headers: Mapping[str, str], body: bytes) -> str:
+        from packager.aws import AwsError
+
+        for last in (False, False, True):
+            try:
+                answer = await self._client.request("POST", Address.parse(self._endpoint), headers, [body])
+                text = (await answer.read(_STS_ANSWER_BYTES)).decode("utf-8", "replace")
+            except ConnectionBroken:
+                if last:
+                    raise
+                await asyncio.sleep(0.5)
+                continue
+            if answer.status == 200:
+                return text
+            if answer.status < 500 or last:
+                raise AwsError(answer.status, _tag("Code", text) or "Error", _tag("Message", text) or "", {})
+            await asyncio.sleep(0.5)
+        raise AssertionError("unreachable")
+
+
+def _tag(name: str, text: str) -> str | None:
+    found = re.search(rf"<{name}>([^<]*)</{name}>", text)
+    return found.group(1).strip() if found else None
+
+
+def _session_of(text: str) -> _Session:
+    key, secret, token, ends = (_tag(n, text) for n in ("AccessKeyId", "SecretAccessKey", "SessionToken", "Expiration"))
+    if not (key and secret and token and ends):
+        raise Failure(FailureClass.DESTINATION_DENIED, "STS answered without credentials.")
+    left = (datetime.fromisoformat(ends) - datetime.now(UTC)).total_seconds()
+    provider = AwsCredentialsProvider.new_static(key, secret, token)
+    return _Session(provider, boot_seconds() + max(left - _RENEW_SECONDS, left / 2, 1.0))
+
+
+def find_credentials(
+    client: Client, environment: Mapping[str, str], region: str, *, role_arn: str | None, session_name: str
+) -> Credentials:
+    """Choose as AWS's own tools do: keys in the environment, web identity, a profile; then assume `role_arn` if given.
+
+    There is no falling back from `role_arn` to the pod's own rights, which might write into the wrong account.
+    """
+    domain = "amazonaws.com.cn" if region.startswith("cn-") else "amazonaws.com"
+    endpoint = environment.get("AWS_ENDPOINT_URL_STS") or environment.get("AWS_ENDPOINT_URL")
+    endpoint = endpoint or f"https://sts.{region}.{domain}/"
+    session_name = re.sub(r"[^\w+=,.@-]", "-", session_name)[:64]
+    base = _own(client, environment, endpoint, region, session_name)
+    if role_arn is None:
+        return base
+    form = {
+        "Action": "AssumeRole", "Version": "2011-06-15", "RoleArn": role_arn,
+        "RoleSessionName": session_name, "DurationSeconds": "3600",
+    }  # fmt: skip
+    return RoleCredentials(client, endpoint, region, form, base=base)
+
+
+def _own(client: Client, environment: Mapping[str, str], endpoint: str, region: str, session_name: str) -> Credentials:
+    key, secret = environment.get("AWS_ACCESS_KEY_ID"), environment.get("AWS_SECRET_ACCESS_KEY")
+    if key and secret:
+        token = environment.get("AWS_SESSION_TOKEN") or None
+        return FixedCredentials(AwsCredentialsProvider.new_static(key, secret, token))
+    role, token_file = environment.get("AWS_ROLE_ARN"), environment.get("AWS_WEB_IDENTITY_TOKEN_FILE")
+    if role and token_file:
+        form = {
+            "Action": "AssumeRoleWithWebIdentity", "Version": "2011-06-15", "RoleArn": role,
+            "RoleSessionName": session_name, "DurationSeconds": "3600",
+        }  # fmt: skip
+        return RoleCredentials(client, endpoint, region, form, token_file=Path(token_file))
+    config = Path(environment.get("AWS_SHARED_CREDENTIALS_FILE", "~/.aws/credentials")).expanduser()
+    if environment.get("AWS_PROFILE") or config.exists():
+        return FixedCredentials(AwsCredentialsProvider.new_profile(profile_name=environment.get("AWS_PROFILE")))
+    raise Failure(
+        FailureClass.DESTINATION_DENIED,
+        "No AWS credentials: the pod's ServiceAccount needs the annotation eks.amazonaws.com/role-arn; "
+        "by hand, set AWS_PROFILE or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY.",
+    )

@@ -1,0 +1,375 @@
+"""One attempt, from order to report: claim, members, metadata, ``entry.json``, deletes, message.
+
+What is decided on the way is decided in pure modules (`policy`, `plan`, `metadata`); this one keeps the order of the
+effects, on which it depends that a kill at any point and another run end in the same package.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Final, TypeVar
+
+from entrypackage.failures import Failure, FailureClass
+from entrypackage.order import PackedPackage, Report
+from packager.claim import Claim
+from packager.directory import learn
+from packager.inventory import ClaimMark, Entry, Inventory, Notified, Standing
+from packager.metadata import Facts, first_canvas, manifest_checksum, render
+from packager.notification import fifo_attributes, message_body
+from packager.plan import (
+    Announcement,
+    Previous,
+    TransferPlan,
+    check_claim,
+    claimed_inventory,
+    decide_announcement,
+    find_missing,
+    plan_transfer,
+    publish,
+    skip_candidates,
+    swept,
+    understand,
+    withdrawn,
+)
+from packager.transfer import Progress, Transfer, content_type
+from packager.unpack import crc32
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+
+    from entrypackage.order import Order
+    from packager.budget import Budget
+    from packager.notification import Queue
+    from packager.policy import Content
+    from packager.source import Archive
+    from packager.store import Facts as ObjectFacts
+    from packager.store import Listed, Store
+
+log = logging.getLogger("packager")
+
+_CLEAN_UP_SECONDS: Final = 20.0
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True, slots=True)
+class Tools:
+    """What an attempt works with."""
+
+    store: Store
+    queue: Queue | None
+    """None: nobody is told."""
+    budget: Budget
+    pod_uid: str
+    progress: Progress
+    clock: Callable[[], float] = time.monotonic
+
+
+@dataclass(frozen=True, slots=True)
+class Findings:
+    """All that is known before the first write."""
+
+    content: Content
+    previous: Previous
+    existing: Mapping[str, Listed]
+    """What lies under the prefix, by name relative to it."""
+    etag: str | None
+    """The inventory's, when it was read; None: there is none."""
+    files: Mapping[str, bytes]
+    """The metadata files, rendered."""
+    checksum: str
+    plan: TransferPlan
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What is known so far, also when the attempt ends early."""
+
+    package: PackedPackage | None = None
+    missing: Sequence[str] = ()
+    missing_count: int = 0
+    touched: bool = False
+    notices: list[str] = field(default_factory=list)
+    skipped: int = 0
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    def report(self, order_digest: str, failure: Failure | None, progress: Progress, fetched: int) -> Report:
+        """Make the report of it."""
+        return Report(
+            order_digest=order_digest,
+            failure=failure.failure if failure else None,
+            message=failure.message if failure else "",
+            package=None if failure else self.package,
+            missing_count=self.missing_count,
+            missing=list(self.missing),
+            touched=self.touched,
+            notices=self.notices,
+            bytes_fetched=fetched,
+            bytes_uploaded=progress.bytes_uploaded,
+            files_uploaded=progress.files_uploaded,
+            files_skipped=self.skipped,
+            seconds={stage: round(seconds, 3) for stage, seconds in self.seconds.items()},
+        )
+
+
+class Packing:
+    """Packs one order; `outcome` says how far it came."""
+
+    def __init__(self, order: Order, order_digest: str, archive: Archive, tools: Tools) -> None:
+        """Take an order whose digest was verified and its archive, opened."""
+        self.outcome = Outcome()
+        self._order = order
+        self._digest = order_digest
+        self._archive = archive
+        self._tools = tools
+        self._store = tools.store
+        self._prefix = order.destination.key_prefix
+        self._inventory_key = order.destination.inventory_key
+        self._mark = ClaimMark(order_digest, tools.pod_uid, order.owner.uid, order.attempt)
+
+    @property
+    def progress(self) -> Progress:
+        """How far it is."""
+        return self._tools.progress
+
+    async def run(self) -> None:
+        """Do it; raises `Failure`."""
+        findings = await self._find_out()
+        claim = Claim(self._store, self._inventory_key, self._mark, findings.etag)
+        claimed = claimed_inventory(findings.previous, self._mark, findings.content.files, findings.existing)
+        await claim.write(claimed)
+        await self._end_old_uploads()
+        await self._transfer(findings, claimed, claim)
+        with self._stage("metadata"):
+            package = await self._put_metadata(findings, claim)
+        inventory = await self._publish(claimed, package, findings, claim)
+        await self._announce(inventory, package, findings.checksum, claim)
+
+    async def foresee(self) -> TransferPlan:
+        """Do only what changes nothing, and return what would be done; raises `Failure`."""
+        return (await self._find_out()).plan
+
+    async def _find_out(self) -> Findings:
+        with self._stage("reading the directory"):
+            content, (previous, existing, etag) = await _both(
+                learn(self._archive, self._prefix, self._order.limits), self._look()
+            )
+        missing = find_missing(self._order.entry, content.files, self._order.external_file_sizes)
+        self.outcome.missing_count, self.outcome.missing = missing.count, missing.ids
+        self.outcome.notices.extend([*previous.notices, *content.notices])
+        facts = Facts(content.files, missing, self._canvas(previous), content.notices)
+        checksum = manifest_checksum(self._order, facts)
+        files = render(self._order, facts)  # before anything is written: an entry that cannot be rendered costs nothing
+        with self._stage("comparing"):
+            plan = await self._plan(content, previous, existing)
+        return Findings(content, previous, existing, etag, files, checksum, plan)
+
+    @contextlib.contextmanager
+    def _stage(self, name: str) -> Iterator[None]:
+        self._tools.progress.stage = name
+        began = self._tools.clock()
+        try:
+            yield
+        finally:
+            self.outcome.seconds[name] = self._tools.clock() - began
+
+    async def _look(self) -> tuple[Previous, dict[str, Listed], str | None]:
+        """Read what lies at the destination."""
+        inventory, document, listed = await _all(
+            self._store.get(self._inventory_key), self._store.get(f"{self._prefix}entry.json"),
+            self._store.objects(self._prefix),
+        )  # fmt: skip
+        existing = {key.removeprefix(self._prefix): found for key, found in listed.items()}
+        previous = understand(
+            str(self._order.entry.get("id")),
+            inventory[0] if inventory else None,
+            document[0] if document else None,
+            existing,
+            self._prefix,
+        )
+        check_claim(previous.inventory, self._mark)
+        return previous, existing, inventory[1] if inventory else None
+
+    def _canvas(self, previous: Previous) -> str | None:
+        return self._order.canvas_id or previous.canvas_id or first_canvas(self._order.entry)
+
+    async def _plan(self, content: Content, previous: Previous, existing: Mapping[str, Listed]) -> TransferPlan:
+        candidates = skip_candidates(content.files, previous, existing)
+        found: dict[str, ObjectFacts | None] = {}
+
+        async def look(name: str) -> None:
+            found[name] = await self._store.head(self._prefix + name)
+
+        await _each([file.name for file in candidates], look, self._tools.budget.puts)
+        plan = plan_transfer(content.files, existing, found)
+        progress = self._tools.progress
+        progress.files_total, progress.bytes_total = len(content.files), content.total_bytes
+        progress.files_done = self.outcome.skipped = len(plan.skipped)
+        progress.bytes_done = sum(file.member.size for file in plan.skipped)
+        return plan
+
+    async def _end_old_uploads(self) -> None:
+        """Free what a killed attempt left half uploaded."""
+        for key, upload in await self._store.uploads(self._prefix):
+            await self._store.abort_upload(key, upload)
+
+    async def _transfer(self, findings: Findings, claimed: Inventory, claim: Claim) -> None:
+        plan = findings.plan
+        transfer = Transfer(self._archive, self._store, claim, self._tools.budget, self._prefix, self._tools.progress)
+        try:
+            with self._stage("members"):
+                await _flat(transfer.run(plan.new, plan.replaced))
+            if plan.replaced:
+                self.outcome.touched = True
+                with self._stage("replacing"):
+                    rest = await _flat(transfer.put_held(plan.replaced))
+                    await _flat(transfer.run(rest, []))
+        except Failure as failure:
+            await transfer.give_up()
+            if failure.failure is FailureClass.ARCHIVE_REFUSED and not self.outcome.touched:
+                await self._withdraw(findings.previous, claimed, claim)
+            raise
+        except BaseException:
+            await asyncio.wait_for(transfer.give_up(), _CLEAN_UP_SECONDS)
+            raise
+
+    async def _withdraw(self, previous: Previous, claimed: Inventory, claim: Claim) -> None:
+        """Leave the destination as it was found."""
+        inventory, keys = withdrawn(previous, claimed)
+        await self._remove(keys, claim)
+        await claim.write(inventory)
+
+    async def _remove(self, names: Iterable[str], claim: Claim) -> None:
+        async def remove(name: str) -> None:
+            await self._store.delete(self._prefix + name, fence=claim)
+
+        await _each(names, remove, self._tools.budget.puts)
+
+    async def _put_metadata(self, findings: Findings, claim: Claim) -> dict[str, Entry]:
+        """Put the five files, ``entry.json`` when the others are there; return the whole package."""
+        package = {
+            file.name: Entry(file.member.size, file.member.crc32, Standing.PUBLISHED) for file in findings.content.files
+        }
+        files = findings.files
+        self.outcome.touched = self.outcome.touched or any(name in findings.existing for name in files)
+
+        async def put(name: str) -> None:
+            body = files[name]
+            crc = crc32(body)
+            await self._store.put(self._prefix + name, [body], crc=crc, content_type=content_type(name), fence=claim)
+            package[name] = Entry(len(body), crc, Standing.PUBLISHED)
+            self._tools.progress.files_uploaded += 1
+            self._tools.progress.bytes_uploaded += len(body)
+
+        await _each([name for name in files if name != "entry.json"], put, 4)
+        await put("entry.json")
+        return package
+
+    async def _publish(
+        self, claimed: Inventory, package: Mapping[str, Entry], findings: Findings, claim: Claim
+    ) -> Inventory:
+        gone = [name for name in claimed.keys if name not in package]
+        may_delete = bool(gone) and (self._order.destination.delete_unversioned or await self._store.versioned())
+        published = publish(claimed, package, findings.existing, known=findings.previous.known, may_delete=may_delete)
+        inventory = replace(
+            published.inventory, missing=tuple(self.outcome.missing), missing_count=self.outcome.missing_count
+        )
+        await claim.write(inventory)
+        with self._stage("deletes"):
+            await self._remove(published.deletes, claim)
+        if published.kept_back:
+            self.outcome.notices.append(
+                f"{published.kept_back} files of the earlier package were kept, because the bucket keeps no versions."
+            )
+        return swept(inventory, published.deletes)
+
+    async def _announce(self, inventory: Inventory, package: Mapping[str, Entry], checksum: str, claim: Claim) -> None:
+        order = self._order
+        queue = self._tools.queue
+        due = decide_announcement(inventory.notified, checksum, order.taken.request_id, always=order.notify_always)
+        if queue is None:
+            due = Announcement(due=False)
+        message_id = due.earlier_message_id
+        with self._stage("message"):
+            if due.due and queue is not None:
+                message_id = await queue.send(message_body(order), fifo_attributes(order, checksum), claim)
+            await self._record(inventory, due, checksum, message_id, claim)
+        self.outcome.package = PackedPackage(
+            uri=order.destination.uri,
+            files=len(package),
+            bytes=sum(entry.size or 0 for entry in package.values()),
+            manifest_checksum=checksum,
+            message_id=message_id,
+            notified=due.due,
+        )
+
+    async def _record(
+        self, inventory: Inventory, due: Announcement, checksum: str, message_id: str | None, claim: Claim
+    ) -> None:
+        taken = self._order.taken
+        if due.due:
+            notified = Notified(checksum, taken.event_id, taken.request_id, str(message_id))
+            inventory = replace(inventory, notified=notified)
+        if inventory != claim.inventory:
+            await claim.write(inventory)
+
+
+async def _flat(work: Awaitable[_T]) -> _T:
+    """Raise the one failure that stopped a group of tasks instead of the group."""
+    try:
+        return await work
+    except BaseExceptionGroup as group:
+        raise _worst(group) from None
+
+
+def _worst(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    flat = [_worst(error) if isinstance(error, BaseExceptionGroup) else error for error in group.exceptions]
+    # Losing the claim outranks all else; a refused archive what follows from stopping.
+    ranks = [FailureClass.SUPERSEDED, FailureClass.ARCHIVE_REFUSED]
+    for rank in ranks:
+        for error in flat:
+            if isinstance(error, Failure) and error.failure is rank:
+                return error
+    return next((error for error in flat if isinstance(error, Failure)), flat[0])
+
+
+async def _each(names: Iterable[str], work: Callable[[str], Awaitable[None]], at_once: int) -> None:
+    """Do the same for every name, some at once."""
+    queue = iter(names)
+
+    async def worker() -> None:
+        for name in queue:
+            await work(name)
+
+    async def all_workers() -> None:
+        async with asyncio.TaskGroup() as group:
+            for _ in range(at_once):
+                group.create_task(worker())
+
+    await _flat(all_workers())
+
+
+_A = TypeVar("_A")
+_B = TypeVar("_B")
+_C = TypeVar("_C")
+
+
+async def _both(first: Awaitable[_A], second: Awaitable[_B]) -> tuple[_A, _B]:
+    async def gathered() -> tuple[_A, _B]:
+        async with asyncio.TaskGroup() as group:
+            one, two = group.create_task(_co(first)), group.create_task(_co(second))
+        return one.result(), two.result()
+
+    return await _flat(gathered())
+
+
+async def _all(first: Awaitable[_A], second: Awaitable[_B], third: Awaitable[_C]) -> tuple[_A, _B, _C]:
+    one, (two, three) = await _both(first, _both(second, third))
+    return one, two, three
+
+
+async def _co(work: Awaitable[_T]) -> _T:
+    return await work

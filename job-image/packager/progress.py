@@ -1,0 +1,64 @@
+"""Saying how far it is: a JSON line every few seconds in a pod, a bar on a terminal."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sys
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from packager.transfer import Progress
+
+log = logging.getLogger("packager.progress")
+
+_LINE_SECONDS: Final = 5.0
+_BAR_SECONDS: Final = 0.2
+
+
+def human(count: float) -> str:
+    """Write a number of bytes for a person."""
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if count < 1024 or unit == "GiB":
+            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1024
+    raise AssertionError("unreachable")
+
+
+async def show(progress: Progress) -> None:
+    """Show progress until cancelled."""
+    terminal = sys.stderr.isatty()
+    loop = asyncio.get_running_loop()
+    began, before = loop.time(), progress.bytes_done
+    while True:
+        await asyncio.sleep(_BAR_SECONDS if terminal else _LINE_SECONDS)
+        seconds = loop.time() - began
+        rate = (progress.bytes_done - before) / seconds
+        left = (progress.bytes_total - progress.bytes_done) / rate if rate > 0 else None
+        if terminal:
+            sys.stderr.write(f"\r\x1b[K{bar(progress, rate, left)}")
+            sys.stderr.flush()
+        else:
+            log.info(
+                "packing",
+                extra={
+                    "stage": progress.stage,
+                    "files_done": progress.files_done,
+                    "files_total": progress.files_total,
+                    "bytes_done": progress.bytes_done,
+                    "bytes_total": progress.bytes_total,
+                    "bytes_per_second": round(rate),
+                    "seconds_left": None if left is None else round(left),
+                },
+            )
+
+
+def bar(progress: Progress, rate: float, left: float | None) -> str:
+    """Draw one line of at most 100 characters."""
+    share = progress.bytes_done / progress.bytes_total if progress.bytes_total else 0.0
+    drawn = "█" * round(share * 30)
+    rest = f", {left:.0f} s left" if left is not None and progress.stage == "members" else ""
+    return (
+        f"{progress.stage:<22.22} {drawn:<30} {share:4.0%} {progress.files_done}/{progress.files_total} files "
+        f"{human(rate)}/s{rest}"
+    )[:100]

@@ -1,0 +1,293 @@
+"""The objects of one bucket: list, look at, read, put, put in parts, delete. It decides nothing about packages."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+from urllib.parse import quote, urlencode
+from xml.etree import ElementTree as ET
+from xml.sax.saxutils import escape
+
+from entrypackage.failures import Failure, FailureClass
+from packager.aws import Aws, AwsAnswer, AwsError, AwsRequest, Fence, crc32, crc32_header, failure_of, parse_crc32
+from packager.http1 import Address, Client, ConnectionBroken
+
+if TYPE_CHECKING:
+    from packager.credentials import Credentials
+
+_SMALL_OBJECT_BYTES: Final = 256 * 1024 * 1024
+
+_CRC32: Final = {"x-amz-sdk-checksum-algorithm": "CRC32"}
+
+Body = Sequence[bytes | bytearray | memoryview]
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """An object as a listing shows it."""
+
+    size: int
+    etag: str
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """An object as a HEAD shows it."""
+
+    size: int
+    crc32: int | None
+    """Of the whole object; None where S3 keeps none, or only a checksum of checksums."""
+    etag: str
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """An uploaded part."""
+
+    number: int
+    etag: str
+    crc32: int
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectOptions:
+    """What every object of the package is stored with."""
+
+    kms_key_id: str | None = None
+    tags: Mapping[str, str] = field(default_factory=dict)
+    metadata: Mapping[str, str] = field(default_factory=dict)
+
+    def headers(self) -> dict[str, str]:
+        """Return them as S3's headers."""
+        headers = {f"x-amz-meta-{name.lower()}": value for name, value in self.metadata.items()}
+        if self.kms_key_id:
+            headers["x-amz-server-side-encryption"] = "aws:kms"
+            headers["x-amz-server-side-encryption-aws-kms-key-id"] = self.kms_key_id
+        if self.tags:
+            headers["x-amz-tagging"] = urlencode(self.tags)
+        return headers
+
+
+class Store:
+    """One bucket. Everything that changes it takes a fence; every failure comes out as a `Failure`, except
+    `AwsError` with status 412 or 409 of a conditional put, which is an answer.
+    """
+
+    def __init__(self, aws: Aws, base_url: str, options: ObjectOptions) -> None:
+        """Talk to the bucket whose objects are at ``<base_url>/<key>``."""
+        self._aws = aws
+        self._base = base_url
+        self._options = options.headers()
+
+    @property
+    def requests(self) -> int:
+        """How many requests were sent so far."""
+        return self._aws.requests
+
+    async def _call(
+        self, what: str, method: str, key: str, query: Mapping[str, str] | None = None,
+        headers: Mapping[str, str] | None = None, body: Body = (), fence: Fence | None = None,
+        expected: Sequence[int] = (),
+    ) -> AwsAnswer | AwsError:  # fmt: skip
+        url = f"{self._base}/{quote(key, safe='/~')}"
+        if query is not None:
+            url += "?" + urlencode(sorted(query.items()), quote_via=quote, safe="")
+        try:
+            return await self._aws.send(AwsRequest(method, url, headers or {}, body), fence)
+        except AwsError as error:
+            if error.status in expected:
+                return error
+            raise failure_of(error, what) from None
+        except ConnectionBroken as error:
+            raise failure_of(error, what) from None
+
+    async def objects(self, prefix: str) -> dict[str, Listed]:
+        """Return every object under a prefix."""
+        found: dict[str, Listed] = {}
+        query = {"list-type": "2", "prefix": prefix, "max-keys": "1000"}
+        while True:
+            answer = await self._done("listing the package", "GET", "", query)
+            tree = _xml(answer.body)
+            for item in tree.iter("Contents"):
+                etag = (item.findtext("ETag") or "").strip('"')
+                found[item.findtext("Key") or ""] = Listed(int(item.findtext("Size") or 0), etag)
+            token = tree.findtext("NextContinuationToken")
+            if tree.findtext("IsTruncated") != "true" or not token:
+                return found
+            query["continuation-token"] = token
+
+    async def _done(
+        self, what: str, method: str, key: str, query: Mapping[str, str] | None = None,
+        headers: Mapping[str, str] | None = None, body: Body = (), fence: Fence | None = None,
+    ) -> AwsAnswer:  # fmt: skip
+        answer = await self._call(what, method, key, query, headers, body, fence)
+        assert isinstance(answer, AwsAnswer)
+        return answer
+
+    async def head(self, key: str) -> Facts | None:
+        """Look at an object; None if there is none."""
+        answer = await self._call(
+            "looking at a file", "HEAD", key, headers={"x-amz-checksum-mode": "ENABLED"}, expected=(404,)
+        )
+        if isinstance(answer, AwsError):
+            return None
+        whole = answer.headers.get("x-amz-checksum-type", "FULL_OBJECT").upper() == "FULL_OBJECT"
+        checksum = parse_crc32(answer.headers.get("x-amz-checksum-crc32")) if whole else None
+        size = int(answer.headers.get("content-length", "-1"))
+        return Facts(size, checksum, answer.headers.get("etag", "").strip('"'))
+
+    async def get(self, key: str) -> tuple[bytes, str] | None:
+        """Read a small object and its ETag; None if there is none."""
+        answer = await self._call("reading a file", "GET", key, expected=(404,))
+        if isinstance(answer, AwsError):
+            if answer.code == "NoSuchBucket":
+                raise failure_of(answer, "reading a file")
+            return None
+        return answer.body, answer.headers.get("etag", "").strip('"')
+
+    async def put(
+        self, key: str, body: Body, *, crc: int, content_type: str, fence: Fence | None,
+    ) -> str:  # fmt: skip
+        """Put an object that S3 verifies by `crc`; return its ETag."""
+        headers = {**self._options, **_CRC32, "content-type": content_type, "x-amz-checksum-crc32": crc32_header(crc)}
+        answer = await self._done("storing a file", "PUT", key, None, headers, body, fence)
+        return answer.headers.get("etag", "").strip('"')
+
+    async def put_if(self, key: str, body: bytes, *, etag: str | None, fence: Fence | None = None) -> str | None:
+        """Put a JSON object over the one with `etag` (None: only if there is none); return the new ETag.
+
+        None means that something else is there: another's object, or this one after a lost answer.
+        """
+        condition = {"if-match": f'"{etag}"'} if etag else {"if-none-match": "*"}
+        headers = {
+            **self._options,
+            **condition,
+            **_CRC32,
+            "content-type": "application/json",
+            "x-amz-checksum-crc32": crc32_header(crc32(body)),
+        }
+        answer = await self._call("writing the inventory", "PUT", key, None, headers, [body], fence, (412, 404))
+        if isinstance(answer, AwsError):
+            if answer.code == "NoSuchBucket":
+                raise failure_of(answer, "writing the inventory")
+            return None
+        return answer.headers.get("etag", "").strip('"')
+
+    async def begin_upload(self, key: str, *, content_type: str, fence: Fence) -> str:
+        """Begin an upload in parts; return its id."""
+        headers = {
+            **self._options,
+            "content-type": content_type,
+            "x-amz-checksum-algorithm": "CRC32",
+            "x-amz-checksum-type": "FULL_OBJECT",
+        }
+        answer = await self._done("beginning a large file", "POST", key, {"uploads": ""}, headers, (), fence)
+        upload = _xml(answer.body).findtext("UploadId")
+        if not upload:
+            raise Failure(FailureClass.DESTINATION_DOWN, "S3 began an upload without saying its id.")
+        return upload
+
+    async def put_part(self, key: str, upload: str, number: int, body: Body, *, crc: int, fence: Fence) -> Part:
+        """Put one part, verified by its own CRC-32."""
+        query = {"partNumber": str(number), "uploadId": upload}
+        headers = {**_CRC32, "x-amz-checksum-crc32": crc32_header(crc)}
+        answer = await self._done("storing a part of a large file", "PUT", key, query, headers, body, fence)
+        return Part(number, answer.headers.get("etag", "").strip('"'), crc)
+
+    async def complete_upload(self, key: str, upload: str, parts: Sequence[Part], *, crc: int, fence: Fence) -> None:
+        """Make an object of its parts; S3 verifies it by the CRC-32 of the whole.
+
+        S3 may answer 200 and say in the body that it failed; and a lost answer makes the next try a 404. Both are
+        settled by looking at the object.
+        """
+        rows = "".join(
+            f"<Part><PartNumber>{part.number}</PartNumber><ETag>&quot;{escape(part.etag)}&quot;</ETag>"
+            f"<ChecksumCRC32>{crc32_header(part.crc32)}</ChecksumCRC32></Part>"
+            for part in sorted(parts, key=lambda part: part.number)
+        )
+        body = f"<CompleteMultipartUpload>{rows}</CompleteMultipartUpload>".encode()
+        headers = {
+            "content-type": "application/xml",
+            "x-amz-checksum-crc32": crc32_header(crc),
+            "x-amz-checksum-type": "FULL_OBJECT",
+        }
+        what = "completing a large file"
+        answer = await self._call(what, "POST", key, {"uploadId": upload}, headers, [body], fence, (404,))
+        if isinstance(answer, AwsAnswer) and b"<Error>" not in answer.body:
+            return
+        facts = await self.head(key)
+        if facts is None or facts.crc32 != crc:
+            if isinstance(answer, AwsError):
+                raise failure_of(answer, what)
+            code = re.search(rb"<Code>([^<]*)</Code>", answer.body)
+            said = code.group(1).decode("ascii", "replace") if code else "an error"
+            raise Failure(FailureClass.DESTINATION_DOWN, f"S3 answered {said} to {what}.")
+
+    async def abort_upload(self, key: str, upload: str) -> None:
+        """Give an upload up and free its parts. Needs no fence: an upload belongs to whoever has its id."""
+        await self._call("giving up a large file", "DELETE", key, {"uploadId": upload}, expected=(404,))
+
+    async def uploads(self, prefix: str) -> list[tuple[str, str]]:
+        """Return key and id of every unfinished upload under a prefix."""
+        found: list[tuple[str, str]] = []
+        query = {"uploads": "", "prefix": prefix}
+        while True:
+            tree = _xml((await self._done("listing unfinished uploads", "GET", "", query)).body)
+            rows = [(item.findtext("Key") or "", item.findtext("UploadId") or "") for item in tree.iter("Upload")]
+            found.extend(row for row in rows if row[0].startswith(prefix))
+            key, upload = tree.findtext("NextKeyMarker"), tree.findtext("NextUploadIdMarker")
+            if tree.findtext("IsTruncated") != "true" or not key or not rows:
+                return found
+            query |= {"key-marker": key, "upload-id-marker": upload or ""}
+
+    async def delete(self, key: str, *, fence: Fence) -> None:
+        """Delete an object; one that is gone already is fine."""
+        await self._call("removing a file", "DELETE", key, fence=fence, expected=(404,))
+
+    async def versioned(self) -> bool:
+        """Return whether a deleted object could be brought back."""
+        answer = await self._call("asking for versioning", "GET", "", {"versioning": ""}, expected=(404, 501))
+        return isinstance(answer, AwsAnswer) and _xml(answer.body).findtext("Status") == "Enabled"
+
+
+def _xml(body: bytes) -> ET.Element:
+    try:
+        tree = ET.fromstring(body)  # noqa: S314 - from S3 itself, over TLS
+    except ET.ParseError:
+        raise Failure(FailureClass.DESTINATION_DOWN, "S3's answer is not XML.") from None
+    for element in tree.iter():
+        element.tag = element.tag.rpartition("}")[2]
+    return tree
+
+
+async def open_store(
+    client: Client, credentials: Credentials, bucket: str, *, region: str | None, default_region: str,
+    endpoint_url: str | None, options: ObjectOptions,
+) -> Store:  # fmt: skip
+    """Return the bucket's store; its region is looked up unless it is given or the endpoint is not AWS's."""
+    if endpoint_url:
+        found = region or default_region
+        base = f"{endpoint_url.rstrip('/')}/{bucket}"
+    else:
+        found = region or await find_region(client, bucket, default_region)
+        base = _aws_url(bucket, found)
+    return Store(Aws(client, credentials, service="s3", region=found), base, options)
+
+
+def _aws_url(bucket: str, region: str) -> str:
+    host = f"s3.{region}.amazonaws.com" + (".cn" if region.startswith("cn-") else "")
+    # A dot in the name does not fit the certificate's wildcard, so such buckets are addressed by path.
+    return f"https://{host}/{bucket}" if "." in bucket else f"https://{bucket}.{host}"
+
+
+async def find_region(client: Client, bucket: str, default_region: str) -> str:
+    """Ask S3 where a bucket is; even a refusal says so in a header."""
+    address = Address.parse(_aws_url(bucket, default_region) + "/")
+    try:
+        answer = await client.request("HEAD", address, {})
+    except ConnectionBroken as error:
+        raise failure_of(error, "finding the bucket's region") from None
+    answer.close()
+    return answer.headers.get("x-amz-bucket-region", default_region)

@@ -1,0 +1,257 @@
+"""From the archive to the bucket: members are read in runs, several at a time, and put while the next are read."""
+
+from __future__ import annotations
+
+import asyncio
+import mimetypes
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+from packager.archive import LOCAL_HEADER_BYTES, LocalHeader, check_gap, check_local_header, parse_local_header
+from packager.budget import PUT_BYTES, Budget, Room, part_bytes
+from packager.unpack import PIECE_BYTES, Unpacker, crc32, unpack
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Sequence
+
+    from packager.aws import Fence
+    from packager.policy import File
+    from packager.source import Archive, Feed
+    from packager.store import Part, Store
+
+
+@dataclass(slots=True)
+class Progress:
+    """What was done so far; read by whoever shows it."""
+
+    files_total: int = 0
+    bytes_total: int = 0
+    files_done: int = 0
+    bytes_done: int = 0
+    files_uploaded: int = 0
+    bytes_uploaded: int = 0
+    stage: str = "starting"
+    held: dict[str, bytes] = field(default_factory=dict)
+
+
+def content_type(name: str) -> str:
+    """Return the content type that a file's name promises."""
+    found, encoding = _TYPES.guess_type(name, strict=True)
+    if encoding:
+        return {"gzip": "application/gzip", "bzip2": "application/x-bzip2", "xz": "application/x-xz"}.get(
+            encoding, "application/octet-stream"
+        )
+    if found is None:
+        return "application/octet-stream"
+    return f"{found}; charset=utf-8" if found in {"text/plain", "text/markdown"} else found
+
+
+_OFFICE: Final = "application/vnd.openxmlformats-officedocument"
+
+# Built in, not the machine's files, so that a package is the same wherever it is made.
+_TYPES = mimetypes.MimeTypes()
+for _suffix, _type in {
+    ".csv": "text/csv",
+    ".docx": f"{_OFFICE}.wordprocessingml.document",
+    ".ipynb": "application/x-ipynb+json",
+    ".json": "application/json",
+    ".md": "text/markdown",
+    ".parquet": "application/vnd.apache.parquet",
+    ".pptx": f"{_OFFICE}.presentationml.presentation",
+    ".tsv": "text/tab-separated-values",
+    ".webp": "image/webp",
+    ".xlsx": f"{_OFFICE}.spreadsheetml.sheet",
+    ".yaml": "application/yaml",
+    ".yml": "application/yaml",
+}.items():
+    _TYPES.add_type(_type, _suffix)
+
+
+class Transfer:
+    """Moves members; one per attempt."""
+
+    def __init__(
+        self, archive: Archive, store: Store, fence: Fence, budget: Budget, key_prefix: str, progress: Progress
+    ) -> None:
+        """Put under `key_prefix`, behind `fence`."""
+        self._archive = archive
+        self._store = store
+        self._fence = fence
+        self._budget = budget
+        self._prefix = key_prefix
+        self._progress = progress
+        self._room = Room(budget.buffer_bytes)
+        self._slots = asyncio.Semaphore(budget.puts)
+        self._held_bytes = 0
+        self._uploads: dict[str, str] = {}
+
+    async def run(self, put: Sequence[File], verify: Sequence[File]) -> None:
+        """Put some files, and read others only to prove them; raises the first `Failure`, all else being stopped."""
+        wanted = sorted([*put, *verify], key=lambda file: file.member.offset)
+        only_verified = {file.name for file in verify}
+        runs = self._archive.runs(wanted, self._budget.readers)
+        queue = iter(runs)
+        async with asyncio.TaskGroup() as group:
+            for _ in range(min(self._budget.readers, len(runs))):
+                group.create_task(self._reader(queue, only_verified, group))
+
+    async def _reader(self, queue: object, only_verified: set[str], group: asyncio.TaskGroup) -> None:
+        for run in queue:  # type: ignore[attr-defined]
+            feed = self._archive.read(run[0].member.offset, run[-1].until)
+            try:
+                for file in run:
+                    await feed.skip(file.member.offset - feed.at)
+                    await self._file(feed, file, verify=file.name in only_verified, group=group)
+            finally:
+                feed.close()
+
+    async def _file(self, feed: Feed, file: File, *, verify: bool, group: asyncio.TaskGroup) -> None:
+        header = await open_member(feed, file)
+        if verify:
+            await self._verify(feed, file)
+        elif file.member.size <= PUT_BYTES:
+            charge = await self._room.take(file.member.size)
+            try:
+                body = await self._whole(feed, file)
+                await self._slots.acquire()
+            except BaseException:
+                self._room.give(charge)
+                raise
+            group.create_task(self._put(file, body, charge))
+        else:
+            await self._put_parts(feed, file)
+        await close_member(feed, file, header)
+
+    async def _whole(self, feed: Feed, file: File) -> list[bytes]:
+        if file.member.packed <= PIECE_BYTES:
+            return [unpack(file.member, await feed.exactly(file.member.packed))]
+        return [piece async for piece in member_pieces(feed, file)]
+
+    async def _put(self, file: File, body: list[bytes], charge: int) -> None:
+        try:
+            await self._store.put(
+                self._prefix + file.name,
+                body,
+                crc=file.member.crc32,
+                content_type=content_type(file.name),
+                fence=self._fence,
+            )
+        finally:
+            self._room.give(charge)
+            self._slots.release()
+        self._count(file)
+
+    def _count(self, file: File) -> None:
+        self._progress.files_done += 1
+        self._progress.bytes_done += file.member.size
+        self._progress.files_uploaded += 1
+        self._progress.bytes_uploaded += file.member.size
+
+    async def _verify(self, feed: Feed, file: File) -> None:
+        keep = file.member.size <= self._budget.held_bytes - self._held_bytes
+        if keep:
+            self._held_bytes += file.member.size
+            body = await self._whole(feed, file)
+            self._progress.held[file.name] = b"".join(body)
+            return
+        async for _ in member_pieces(feed, file):
+            pass
+
+    async def put_held(self, files: Sequence[File]) -> list[File]:
+        """Put those files that were kept when they were verified; return the others."""
+        held = [file for file in files if file.name in self._progress.held]
+        async with asyncio.TaskGroup() as group:
+            for file in held:
+                charge = await self._room.take(0)
+                await self._slots.acquire()
+                group.create_task(self._put(file, [self._progress.held.pop(file.name)], charge))
+        names = {file.name for file in held}
+        return [file for file in files if file.name not in names]
+
+    async def _put_parts(self, feed: Feed, file: File) -> None:
+        key = self._prefix + file.name
+        upload = await self._store.begin_upload(key, content_type=content_type(file.name), fence=self._fence)
+        self._uploads[upload] = key
+        parts: list[Part] = []
+        async with asyncio.TaskGroup() as group:
+            number = 0
+            async for body, charge in self._parts(feed, file):
+                number += 1
+                group.create_task(self._put_part(key, upload, number, body, charge, parts))
+        await self._store.complete_upload(key, upload, parts, crc=file.member.crc32, fence=self._fence)
+        del self._uploads[upload]
+        self._count(file)
+
+    async def _parts(self, feed: Feed, file: File) -> AsyncIterator[tuple[list[memoryview], int]]:
+        """Yield each part's body with the room that it takes."""
+        length = part_bytes(file.member.size)
+        left = file.member.size
+        pieces: list[memoryview] = []
+        filled = 0
+        charge = 0
+        try:
+            async for whole in member_pieces(feed, file):
+                piece = memoryview(whole)
+                while piece:
+                    if not charge:
+                        charge = await self._room.take(min(length, left))
+                    cut = piece[: length - filled]
+                    piece = piece[len(cut) :]
+                    pieces.append(cut)
+                    filled += len(cut)
+                    if filled == length:
+                        left -= filled
+                        full, given = pieces, charge
+                        pieces, filled, charge = [], 0, 0
+                        yield full, given
+            if pieces:
+                full, given, charge = pieces, charge, 0
+                yield full, given
+        finally:
+            if charge:
+                self._room.give(charge)
+
+    async def _put_part(
+        self, key: str, upload: str, number: int, body: list[memoryview], charge: int, parts: list[Part]
+    ) -> None:
+        try:
+            async with self._slots:
+                crc = 0
+                for piece in body:
+                    crc = crc32(piece, crc)
+                parts.append(await self._store.put_part(key, upload, number, body, crc=crc, fence=self._fence))
+        finally:
+            self._room.give(charge)
+
+    async def give_up(self) -> None:
+        """Abort the uploads that were begun and not completed."""
+        for upload, key in list(self._uploads.items()):
+            await self._store.abort_upload(key, upload)
+            del self._uploads[upload]
+
+
+async def open_member(feed: Feed, file: File) -> LocalHeader:
+    """Read a member's own header and compare it with the directory."""
+    header = parse_local_header(await feed.exactly(LOCAL_HEADER_BYTES), file.member.name)
+    check_local_header(file.member, header, await feed.exactly(header.trailing_bytes))
+    return header
+
+
+async def close_member(feed: Feed, file: File, header: LocalHeader) -> None:
+    """Read what stands behind a member's content and prove that nothing is hidden there."""
+    check_gap(file.member, header, await feed.exactly(file.until - feed.at))
+
+
+async def member_pieces(feed: Feed, file: File) -> AsyncIterator[bytes]:
+    """Yield a member's content, verified as a whole only once the last piece was taken."""
+    unpacker = Unpacker(file.member)
+    left = file.member.packed
+    while left:
+        packed = await feed.some(min(left, PIECE_BYTES))
+        if not packed:
+            raise AssertionError("a feed with an end never ends early")
+        left -= len(packed)
+        for piece in unpacker.feed(packed):
+            yield piece
+    for piece in unpacker.finish():
+        yield piece
