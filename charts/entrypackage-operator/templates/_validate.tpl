@@ -63,6 +63,10 @@
 {{- if le (float64 $timing.ttlAfterFinishedSeconds) (float64 $retained) -}}
 {{- fail "Set controller.settings.timing.ttlAfterFinishedSeconds above retainSucceededSeconds and retainFailedSeconds: it is the safety net under them." -}}
 {{- end -}}
+{{- $receiver := .Values.receiver.settings -}}
+{{- if gt (float64 $receiver.jwksTimeoutSeconds) (float64 $receiver.writeDeadlineSeconds) -}}
+{{- fail "Set receiver.settings.jwksTimeoutSeconds to at most writeDeadlineSeconds: the key server's answer must come before Benchling's patience ends." -}}
+{{- end -}}
 {{- $lease := .Values.controller.settings.lease -}}
 {{- if not (and (lt (float64 $lease.retrySeconds) (float64 $lease.renewDeadlineSeconds)) (lt (float64 $lease.renewDeadlineSeconds) (float64 $lease.durationSeconds))) -}}
 {{- fail "Set controller.settings.lease so that retrySeconds < renewDeadlineSeconds < durationSeconds: else two controllers could act at once." -}}
