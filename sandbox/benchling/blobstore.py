@@ -53,6 +53,11 @@ class BlobStore:
         filename = self._blobs[path].filename
         return self._signer.url(origin, path, now=self._clock.now(), life=life, filename=filename)
 
+    @property
+    def signed(self) -> int:
+        """How many URLs were signed."""
+        return self._signer.signed
+
     def subject(self, path: str) -> str | None:
         """The entry to which the object belongs."""
         blob = self._blobs.get(path)

@@ -39,6 +39,12 @@ class Clock:
             raise ValueError(message)
         self._advanced += seconds
 
+    def rescale(self, scale: float) -> None:
+        """Let tenant time run at another speed from now on; what has passed stays."""
+        moment = self.now()
+        self.scale = scale
+        self._advanced += moment - self.now()
+
     async def sleep(self, seconds: float) -> None:
         """Wait real seconds."""
         await asyncio.sleep(seconds)
