@@ -1,0 +1,1 @@
+"""What the chart does on a real API server."""

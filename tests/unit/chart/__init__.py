@@ -1,0 +1,1 @@
+"""What the chart renders, by the real helm."""

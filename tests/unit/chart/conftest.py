@@ -1,0 +1,38 @@
+"""The real helm, and what it renders from the least values; both once in a session."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import pytest
+
+from sandbox.processes import SandboxError
+from sandbox.toolchain import Toolchain
+from tests.unit.chart.helm import EVERYTHING, MINIMAL, Helm, Rendered
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def find_helm() -> Path:
+    """Return the tool chain's helm, or fail with its sentence."""
+    try:
+        return asyncio.run(Toolchain().ensure(build=False)).helm
+    except SandboxError as error:
+        pytest.fail(str(error), pytrace=False)
+
+
+@pytest.fixture(scope="session")
+def helm(tmp_path_factory: pytest.TempPathFactory) -> Helm:
+    return Helm(find_helm(), tmp_path_factory.mktemp("helm"))
+
+
+@pytest.fixture(scope="session")
+def minimal(helm: Helm) -> Rendered:
+    return helm.template(MINIMAL)
+
+
+@pytest.fixture(scope="session")
+def everything(helm: Helm) -> Rendered:
+    return helm.template(MINIMAL, EVERYTHING)
