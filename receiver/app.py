@@ -40,6 +40,7 @@ log = logging.getLogger(__name__)
 
 _DISCARD_SECONDS: Final = 0.5
 _DISCARD_FACTOR: Final = 8
+_PAGES: Final = ("/livez", "/readyz", "/metrics")
 _STAGE: Final = r"(?:/[A-Za-z0-9_-]{1,128})?"
 _DELIVERY_PATH: Final = re.compile(rf"{_STAGE}(?:/(?:event|canvas|lifecycle)?)?")
 
@@ -76,12 +77,13 @@ class Receiver:
         """Return the ASGI application."""
         return Starlette(
             routes=[
-                Route("/livez", self._alive),
-                Route("/readyz", self._ready),
-                Route("/metrics", self._show_metrics),
+                *(
+                    Route(path, page)
+                    for path, page in zip(_PAGES, (self._alive, self._ready, self._show_metrics), strict=True)
+                ),
                 Route("/{path:path}", _Deliveries(self)),
             ],
-            exception_handlers={405: _not_allowed, 404: _not_found},
+            exception_handlers={404: _not_found},
         )
 
     async def _alive(self, _: Request) -> Response:
@@ -213,7 +215,9 @@ class _Deliveries:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = Request(scope, receive)
-        if is_delivery_path(request.url.path):
+        if scope["path"] in _PAGES:
+            response = _not_allowed(request, Exception())
+        elif is_delivery_path(scope["path"]):
             response = await self._receiver.deliver(request)
         else:
             response = _not_found(request, Exception())
