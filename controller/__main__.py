@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import logging
 import os
 import random
@@ -37,8 +38,10 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("controller")
 
-STOP_SECONDS: Final = 15.0
-"""How long the parts get to stop; the chart's grace period is longer."""
+DRAIN_SECONDS: Final = 10.0
+"""How long what is under way gets to finish, so that no export is orphaned by an update of the controller."""
+STOP_SECONDS: Final = 10.0
+"""How long the parts get to stop after that; the chart's grace period is longer than both."""
 
 
 class StartError(Exception):
@@ -57,11 +60,17 @@ class Controller:
         self._notebook = Notebook()
         self._queue = WorkQueue(time.monotonic)
         self._benchling = benchling
+        self._reconciler: Reconciler | None = None
         self.feed = Feed(self._kubernetes, settings.namespace, self._queue, self._notebook)
 
     async def campaign(self) -> None:
         """Act whenever the Lease is held, until cancelled."""
         await self._leadership.campaign(self._lead)
+
+    async def drain(self) -> None:
+        """Finish what is being worked on and start nothing new; the Lease is kept meanwhile."""
+        if self._reconciler is not None:
+            await self._reconciler.drain()
 
     async def _lead(self) -> None:
         self._notebook.clear()
@@ -70,15 +79,17 @@ class Controller:
             # Nothing is decided before everything has been seen.
             await self._resync_until_it_works()
             async with asyncio.TaskGroup() as parts:
-                parts.create_task(self._reconciler().run())
+                self._reconciler = self._new_reconciler()
+                parts.create_task(self._reconciler.run())
                 parts.create_task(self._resync_now_and_then())
         except* NotLeadingError:
             # Everything has stopped; the campaign notices the loss as well and ends this.
             await asyncio.get_running_loop().create_future()
         finally:
+            self._reconciler = None
             metrics.LEADING.set(0)
 
-    def _reconciler(self) -> Reconciler:
+    def _new_reconciler(self) -> Reconciler:
         settings = self._settings
         observer = Observer(self._kubernetes, settings.namespace, self._notebook)
         executor = Executor(
@@ -111,9 +122,12 @@ class Controller:
 async def run(settings: ControllerSettings, kubeconfig: str | None) -> int:
     """Run until a signal; return the exit code. Raises `StartError`."""
     stop, ready = asyncio.Event(), asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
+
+    def stop_on_signals() -> None:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, stop.set)
+
+    stop_on_signals()
     async with AsyncExitStack() as stack:
         kubernetes = await stack.enter_async_context(await Kubernetes.connect(kubeconfig))
         await _check_resource(kubernetes, settings.namespace)
@@ -128,21 +142,31 @@ async def run(settings: ControllerSettings, kubeconfig: str | None) -> int:
         log.info("started", extra={"namespace": settings.namespace, "health": f"{host}:{port}"})
         controller = Controller(settings, kubernetes, benchling)
         watching = asyncio.create_task(
-            watch(controller.feed, settings.namespace, kubeconfig=kubeconfig, ready=ready, stop=stop)
+            watch(
+                controller.feed,
+                settings.namespace,
+                kubeconfig=kubeconfig,
+                started=stop_on_signals,
+                ready=ready,
+                stop=stop,
+            )
         )
         campaigning = asyncio.create_task(controller.campaign())
         stopping = asyncio.create_task(stop.wait())
         await asyncio.wait({watching, campaigning, stopping}, return_when=asyncio.FIRST_COMPLETED)
-        code = 0 if stop.is_set() else 1
-        log.info("stopping", extra={"asked": stop.is_set()})
+        asked = stop.is_set()
+        log.info("stopping", extra={"asked": asked})
         stop.set()
-        campaigning.cancel()
         stopping.cancel()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(DRAIN_SECONDS if asked else 0):
+                await controller.drain()
+        campaigning.cancel()
         await asyncio.wait({watching, campaigning}, timeout=STOP_SECONDS)
         for part in (watching, campaigning):
             if part.done() and not part.cancelled() and (failed := part.exception()) is not None:
                 log.error("a part of the controller failed", exc_info=failed)
-        return code
+        return 0 if asked else 1
 
 
 async def _check_resource(kubernetes: Kubernetes, namespace: str) -> None:

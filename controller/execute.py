@@ -130,7 +130,7 @@ class Executor:
                 "resourceVersion": metadata.resource_version,
             },
             "spec": package.spec.model_dump(mode="json", by_alias=True, exclude_none=True),
-            "status": status.model_dump(mode="json", by_alias=True, exclude_none=True),
+            "status": status.model_dump(mode="json", by_alias=True, exclude_none=True, exclude_defaults=True),
         }
         answer = await self.kubernetes.replace_status(ENTRY_PACKAGES, self._namespace, metadata.name, body)
         written = parse_package(answer)

@@ -182,10 +182,16 @@ class Leadership:
         if not self.is_leading:
             return
         self._held_until = 0.0
-        with contextlib.suppress(KubernetesError, TimeoutError, asyncio.CancelledError):
+        try:
             async with asyncio.timeout(RELEASE_SECONDS):
-                lease = await self._kubernetes.get(LEASES, self._namespace, LEASE_NAME)
-                if lease["spec"].get("holderIdentity") == self._holder:
-                    lease["spec"]["holderIdentity"] = ""
-                    lease["spec"]["leaseDurationSeconds"] = 1
-                    await self._kubernetes.replace(LEASES, self._namespace, LEASE_NAME, lease)
+                await self._give_back()
+        except (KubernetesError, TimeoutError) as error:
+            log.warning("the Lease was not given back", extra={"why": str(error)})
+
+    async def _give_back(self) -> None:
+        lease = await self._kubernetes.get(LEASES, self._namespace, LEASE_NAME)
+        if lease["spec"].get("holderIdentity") == self._holder:
+            lease["spec"]["holderIdentity"] = ""
+            lease["spec"]["leaseDurationSeconds"] = 1
+            await self._kubernetes.replace(LEASES, self._namespace, LEASE_NAME, lease)
+            log.info("gave the Lease back", extra={"holder": self._holder})

@@ -42,6 +42,8 @@ class Reconciler:
     notebook: Notebook
     settings: ControllerSettings
     _troubles: dict[str, int] = field(default_factory=dict)
+    _visits: set[asyncio.Future[None]] = field(default_factory=set)
+    _draining: bool = False
 
     async def run(self) -> None:
         """Run the workers until cancelled; raises `NotLeadingError` in a group once the Lease is lost."""
@@ -49,12 +51,23 @@ class Reconciler:
             for _ in range(self.settings.workers):
                 workers.create_task(self._work())
 
+    async def drain(self) -> None:
+        """Take no more keys and return when nothing is being worked on."""
+        self._draining = True
+        while self._visits:
+            await asyncio.wait(set(self._visits))
+
     async def _work(self) -> None:
         while True:
             key = await self.queue.take()
+            if self._draining:
+                return
+            visit = asyncio.ensure_future(self._visit(key))
+            self._visits.add(visit)
             try:
-                await self._visit(key)
+                await visit
             finally:
+                self._visits.discard(visit)
                 self.queue.done(key)
                 metrics.QUEUE_DEPTH.set(len(self.queue))
 

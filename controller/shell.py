@@ -19,6 +19,7 @@ from entrypackage.resource import GROUP, PLURAL, VERSION
 
 if TYPE_CHECKING:
     import asyncio
+    from collections.abc import Callable
 
     from controller.cache import Feed
 
@@ -59,13 +60,14 @@ def _login_from_pod() -> kopf.ConnectionInfo:
     )
 
 
-def build_registry(feed: Feed, kubeconfig: str | None) -> kopf.OperatorRegistry:
-    """Return kopf's registry with everything that it does here."""
+def build_registry(feed: Feed, kubeconfig: str | None, started: Callable[[], None]) -> kopf.OperatorRegistry:
+    """Return kopf's registry with everything that it does here; `started` is called once kopf has set itself up."""
     registry = kopf.OperatorRegistry()
 
     @kopf.on.startup(registry=registry)
     async def startup(settings: kopf.OperatorSettings, **_: Any) -> None:
         _configure(settings)
+        started()
 
     @kopf.on.login(registry=registry)
     async def login(**kwargs: Any) -> kopf.ConnectionInfo | None:
@@ -85,13 +87,22 @@ def build_registry(feed: Feed, kubeconfig: str | None) -> kopf.OperatorRegistry:
 
 
 async def watch(
-    feed: Feed, namespace: str, *, kubeconfig: str | None, ready: asyncio.Event, stop: asyncio.Event
+    feed: Feed,
+    namespace: str,
+    *,
+    kubeconfig: str | None,
+    started: Callable[[], None],
+    ready: asyncio.Event,
+    stop: asyncio.Event,
 ) -> None:
-    """Watch until `stop` is set. A watch that cannot go on ends this with an error, and the process with it."""
+    """Watch until `stop` is set. A watch that cannot go on ends this with an error, and the process with it.
+
+    kopf takes the process's signals for itself; `started` is called after that, to take them back.
+    """
     if kubeconfig is not None:
         os.environ["KUBECONFIG"] = kubeconfig
     await kopf.operator(
-        registry=build_registry(feed, kubeconfig),
+        registry=build_registry(feed, kubeconfig, started),
         namespaces=[namespace],
         standalone=True,
         ready_flag=ready,

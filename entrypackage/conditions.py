@@ -95,7 +95,7 @@ def set_condition(
 ) -> list[Condition]:
     """Return the conditions with one replaced or added; the transition time moves only with the status."""
     old = find_condition(conditions, kind)
-    since = old.last_transition_time if old is not None and old.status == status else now
+    since = old.last_transition_time if old is not None and old.status == status else now.replace(microsecond=0)
     text = message if len(message) <= MESSAGE_CHARS else message[: MESSAGE_CHARS - 1] + "…"
     new = Condition(
         type=kind,

@@ -171,7 +171,7 @@ class Kubernetes:
         token = ""
         while True:
             page = await self._request("GET", _path(kind, namespace), query={**query, "continue": token}, accept=accept)
-            for item in page["items"]:
+            for item in page.get("items") or []:
                 yield item
             token = page["metadata"].get("continue") or ""
             if not token:

@@ -64,7 +64,7 @@ class TextFormatter(JsonFormatter):
 def configure_logging(level: str, *, stream: IO[str] | None = None) -> None:
     """Send all logs to one stream (standard error): JSON, or text when it is a terminal.
 
-    The HTTP libraries' own lines hold full URLs at INFO, so they only speak from WARNING on.
+    Libraries speak from WARNING on: the HTTP ones tell full URLs below that, and kopf tells of every event.
     """
     target = stream if stream is not None else sys.stderr
     destination = logging.StreamHandler(target)
@@ -72,5 +72,5 @@ def configure_logging(level: str, *, stream: IO[str] | None = None) -> None:
     root = logging.getLogger()
     root.handlers[:] = [destination]
     root.setLevel(level.upper())
-    for chatty in ("httpx", "httpcore", "aiohttp.access", "botocore", "boto3", "urllib3", "asyncio"):
+    for chatty in ("kopf", "httpx", "httpcore", "aiohttp.access", "botocore", "boto3", "urllib3", "asyncio"):
         logging.getLogger(chatty).setLevel(max(logging.WARNING, root.level))
