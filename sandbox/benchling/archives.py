@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from sandbox.benchling.content import Content, Deflated, Noise, Plain, Squeezed, Unpacked
-from sandbox.benchling.notebook import Attachment
 from sandbox.benchling.zipstream import PIECE, Member
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from sandbox.benchling.notebook import Attachment
 
 
 class Archive(Protocol):
@@ -100,6 +103,4 @@ def export_members(pdf_name: str, pdf: bytes, attachments: list[Attachment], *, 
     """The members of an export: the rendered entry, then its attachments."""
     names = unique_names([pdf_name, *(attachment.name for attachment in attachments)])
     contents: list[Content] = [Squeezed(pdf), *map(attachment_content, attachments)]
-    return [
-        Member(name, content, descriptor=descriptors) for name, content in zip(names, contents, strict=True)
-    ]
+    return [Member(name, content, descriptor=descriptors) for name, content in zip(names, contents, strict=True)]

@@ -7,13 +7,16 @@ import re
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from sandbox.benchling import presign
 from sandbox.benchling.archives import Archive
-from sandbox.benchling.clock import Clock
-from sandbox.benchling.faults import Rule, Switchboard
-from sandbox.benchling.presign import Signer
 from sandbox.benchling.wire import Call, Reply, xml_error
+
+if TYPE_CHECKING:
+    from sandbox.benchling.clock import Clock
+    from sandbox.benchling.faults import Rule, Switchboard
+    from sandbox.benchling.presign import Signer
 
 Build = Callable[[int], Archive]
 """Makes the archive of a key; the number is 0, or counts up where the object changes between two reads."""

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sandbox.benchling.clock import iso
 from sandbox.benchling.wire import Json, bad_request
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 _INPUT = {"type", "id", "enabled", "label", "required", "value"}
 _MEMBERS: dict[str, tuple[set[str], set[str]]] = {
@@ -90,6 +92,13 @@ def _check_members(block: Mapping[str, Any], kind: str) -> None:
         if name in block and not isinstance(block[name], bool):
             raise bad_request(f"{name} must be a boolean")
     _check_value(block, kind)
+    _check_label(block)
+    _check_lists(block)
+    if kind == "TABLE":
+        _check_table(block)
+
+
+def _check_label(block: Mapping[str, Any]) -> None:
     label = block.get("label")
     if label is not None and (not isinstance(label, str) or len(label) > _LABEL_LIMIT):
         raise bad_request(f"label must be a string of at most {_LABEL_LIMIT} characters")
@@ -97,6 +106,9 @@ def _check_members(block: Mapping[str, Any], kind: str) -> None:
         raise bad_request("A required input needs a label")
     if "placeholder" in block and not isinstance(block["placeholder"], str | None):
         raise bad_request("placeholder must be a string")
+
+
+def _check_lists(block: Mapping[str, Any]) -> None:
     if "itemType" in block and block["itemType"] not in _ITEM_TYPES:
         raise bad_request("itemType is not one of the documented ones")
     if "schemaId" in block and not isinstance(block["schemaId"], str | None):
@@ -106,8 +118,6 @@ def _check_members(block: Mapping[str, Any], kind: str) -> None:
             raise bad_request(f"{name} must be a list of strings")
     if "maxFiles" in block and not _whole(block["maxFiles"], 1, 10):
         raise bad_request("maxFiles must be 1 to 10")
-    if kind == "TABLE":
-        _check_table(block)
 
 
 def _check_table(block: Mapping[str, Any]) -> None:

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import httpx
 
@@ -21,7 +21,9 @@ from sandbox.benchling.control import Control, ControlRefused
 from sandbox.benchling.sender import RETRY_PROFILES
 from sandbox.benchling.server import Addresses, BenchlingServer, CannotServe
 from sandbox.benchling.settings import Settings
-from sandbox.benchling.wire import Json
+
+if TYPE_CHECKING:
+    from sandbox.benchling.wire import Json
 
 ADDRESS_VARIABLE = "ENTRYPACKAGE_SIMULATOR"
 _UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "ki": 1 << 10, "mi": 1 << 20, "gi": 1 << 30}
@@ -114,12 +116,8 @@ async def serve(args: argparse.Namespace) -> int:
     """Serve until SIGTERM or SIGINT."""
     if args.folder is not None:
         args.folder.mkdir(parents=True, exist_ok=True)
-    places = Addresses(
-        args.host, args.port, args.archive_host, args.archive_port, args.jwks_host, args.jwks_port
-    )
-    server = BenchlingServer(
-        _settings(args), addresses=places, clock=Clock(scale=args.clock_scale), folder=args.folder
-    )
+    places = Addresses(args.host, args.port, args.archive_host, args.archive_port, args.jwks_host, args.jwks_port)
+    server = BenchlingServer(_settings(args), addresses=places, clock=Clock(scale=args.clock_scale), folder=args.folder)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for name in (signal.SIGTERM, signal.SIGINT):
@@ -145,7 +143,9 @@ Verb = Callable[[Control, argparse.Namespace], Awaitable[Any]]
 def _entry_row(entry: Json) -> str:
     size = sum(file["size"] for file in entry["attachments"])
     files = f"{len(entry['attachments'])} files, {size} bytes"
-    return f"{entry['id']}  {entry['displayId']}  {entry['modifiedAt'][:19]}  exports {entry['exports']}  {files}  {entry['name']}"
+    changed = entry["modifiedAt"][:19]
+    names = f"{entry['id']}  {entry['displayId']}  {changed}"
+    return f"{names}  exports {entry['exports']}  {files}  {entry['name']}"
 
 
 async def _entry_create(control: Control, args: argparse.Namespace) -> str:
@@ -293,14 +293,18 @@ def _verb(verbs: Any, name: str, run: Verb, text: str) -> argparse.ArgumentParse
 
 
 def _add_entry_verbs(verbs: Any) -> None:
-    entry = verbs.add_parser("entry", help="make and change notebook entries").add_subparsers(required=True, metavar="VERB")
+    entry = verbs.add_parser("entry", help="make and change notebook entries").add_subparsers(
+        required=True, metavar="VERB"
+    )
     create = _verb(entry, "create", _entry_create, "make entries (each sends v2.entry.created)")
     create.add_argument("--name", default="Simulated experiment")
     create.add_argument("--text", help="a note in the entry")
     create.add_argument("--count", type=int, default=1)
     create.add_argument("--field", type=pair_of, action="append", default=[], metavar="NAME=VALUE")
     create.add_argument("--attach", type=attachment_of, action="append", default=[], metavar="NAME:SIZE[:deflated]")
-    create.add_argument("--link", action="append", default=[], metavar="TYPE", help="mention an object, e.g. dna_sequence")
+    create.add_argument(
+        "--link", action="append", default=[], metavar="TYPE", help="mention an object, e.g. dna_sequence"
+    )
     create.add_argument("--canvas", action="store_true", help="with the app's canvas in it")
     create.add_argument("--silent", action="store_true", help="neither webhook nor event")
     create.add_argument("--export-seconds", type=float, help="how long its exports run")
@@ -396,8 +400,7 @@ async def _spoken(args: argparse.Namespace) -> int:
     url = args.control or os.environ.get(ADDRESS_VARIABLE)
     if not url:
         message = (
-            f"which simulator? Give its control URL by --control or ${ADDRESS_VARIABLE}; "
-            "`serve` prints it as `control`"
+            f"which simulator? Give its control URL by --control or ${ADDRESS_VARIABLE}; `serve` prints it as `control`"
         )
         raise Mistake(message)
     async with Control(url) as control:

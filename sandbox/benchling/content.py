@@ -5,13 +5,15 @@ from __future__ import annotations
 import hashlib
 import struct
 import zlib
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cache, cached_property
 from random import Random
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from sandbox.benchling import crc
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 STORED = 0
 DEFLATED = 8

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import httpx
 
-from sandbox.benchling.wire import Json
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from sandbox.benchling.wire import Json
 
 
 class ControlRefused(Exception):  # noqa: N818 - the simulator's own sentence
@@ -251,9 +253,7 @@ class Control:
 
     # -- what happened ----------------------------------------------------------------------------------------
 
-    async def requests(
-        self, *, operation: str | None = None, caller: str | None = None, last: int = 0
-    ) -> list[Json]:
+    async def requests(self, *, operation: str | None = None, caller: str | None = None, last: int = 0) -> list[Json]:
         """The request log, oldest first: who (app, number of the token, user agent) asked what, and the answer."""
         given = {"operation": operation, "caller": caller}
         kept = {name: value for name, value in given.items() if value}

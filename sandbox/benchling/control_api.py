@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from sandbox.benchling.api.operations import ROUTES
-from sandbox.benchling.canvases import Canvas
 from sandbox.benchling.faults import FAULTS, Rule, UnknownFault
 from sandbox.benchling.gallery import GALLERY, UnknownArchive, gallery
 from sandbox.benchling.notebook import LINK_TYPES, Entry
 from sandbox.benchling.sender import RETRY_PROFILES
-from sandbox.benchling.simulator import Simulator
 from sandbox.benchling.wire import Call, Json, Reply, json_reply
 from sandbox.benchling.world import NoSuchThing
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from sandbox.benchling.canvases import Canvas
+    from sandbox.benchling.simulator import Simulator
 
 PREFIX = "/_sim"
 LIFECYCLE_TYPES = {
@@ -159,7 +162,7 @@ class TellOrder(_Order):
     kind: str
 
 
-class _Mistake(Exception):
+class _Mistake(Exception):  # noqa: N818 - a person's
     """What a person did wrong, in a sentence."""
 
 

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from sandbox.benchling.clock import iso
-from sandbox.benchling.identifiers import Identifiers
-from sandbox.benchling.wire import Json
+
+if TYPE_CHECKING:
+    from sandbox.benchling.identifiers import Identifiers
+    from sandbox.benchling.wire import Json
 
 
 @dataclass(frozen=True)

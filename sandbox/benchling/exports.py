@@ -5,18 +5,22 @@ from __future__ import annotations
 import copy
 from collections import Counter
 from dataclasses import dataclass, field
-from random import Random
+from typing import TYPE_CHECKING
 
 from sandbox.benchling import gallery, pdf
 from sandbox.benchling.archives import Archive, Shortened, export_members
 from sandbox.benchling.blobstore import Blob, BlobStore
 from sandbox.benchling.clock import Clock, iso
-from sandbox.benchling.faults import Rule, Switchboard
-from sandbox.benchling.identifiers import Identifiers
 from sandbox.benchling.notebook import Attachment, Entry
-from sandbox.benchling.settings import Settings
-from sandbox.benchling.wire import Json
 from sandbox.benchling.zipstream import ZipStream
+
+if TYPE_CHECKING:
+    from random import Random
+
+    from sandbox.benchling.faults import Rule, Switchboard
+    from sandbox.benchling.identifiers import Identifiers
+    from sandbox.benchling.settings import Settings
+    from sandbox.benchling.wire import Json
 
 NEVER = float("inf")
 
@@ -43,9 +47,7 @@ class Snapshot:
         mark = f"{self.export_id}-{change}" if change else self.export_id
         document = pdf.render(self.lines, export_id=mark, size=pdf_bytes)
         name = f"{self.display_id}.{self.form}"
-        archive = ZipStream(
-            export_members(name, document, list(self.attachments), descriptors=self.descriptors)
-        )
+        archive = ZipStream(export_members(name, document, list(self.attachments), descriptors=self.descriptors))
         if self.keep_share < 1.0:
             return Shortened(archive, int(archive.size * self.keep_share))
         return archive

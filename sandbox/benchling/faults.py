@@ -5,8 +5,10 @@ from __future__ import annotations
 import difflib
 from collections import Counter
 from dataclasses import dataclass, field
-from random import Random
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from random import Random
 
 FAULTS: dict[str, str] = {
     "token_401": "/token answers 401 invalid_client",
@@ -109,7 +111,7 @@ FAULTS: dict[str, str] = {
 }
 
 
-class UnknownFault(ValueError):
+class UnknownFault(ValueError):  # noqa: N818 - a person's mistake
     """A name that is in no table; the message names the nearest one."""
 
     def __init__(self, name: str) -> None:

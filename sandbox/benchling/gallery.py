@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import io
 import zipfile
-from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from sandbox.benchling.archives import Archive, Shortened, whole
 from sandbox.benchling.content import Content, Deflated, Noise, Plain, Squeezed
@@ -19,11 +19,15 @@ from sandbox.benchling.zipstream import (
     local_header,
 )
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 _TEXT = Plain(b"an ordinary member\n")
+_PACKAGE_FILES = ("entry.json", "input.json", "README.md", "entry_data.json", "links.json")
 _GOOD = Member("good.txt", _TEXT)
 
 
-class UnknownArchive(ValueError):
+class UnknownArchive(ValueError):  # noqa: N818 - a person's mistake
     """A name that the gallery doesn't have; the message names the nearest one."""
 
     def __init__(self, name: str) -> None:
@@ -78,9 +82,7 @@ def _overlapping() -> Archive:
     """200 directory lines for one and the same deflated member."""
     kernel = Member("kernel.bin", Deflated(4 << 20, "overlap", 0.0))
     body = local_header(kernel) + kernel.content.read(0, kernel.content.packed)
-    lines = b"".join(
-        central_header(Member(f"copy-{number:03}.bin", kernel.content), 0) for number in range(200)
-    )
+    lines = b"".join(central_header(Member(f"copy-{number:03}.bin", kernel.content), 0) for number in range(200))
     return whole(body + lines + end_records(200, len(body), len(lines)))
 
 
@@ -113,9 +115,7 @@ def _corrupt_deflate() -> Archive:
     content = Squeezed(b"".join(b"%d\n" % number for number in range(20_000)))
     packed = bytearray(content.read(0, content.packed))
     packed[len(packed) // 2 :] = b"\xff" * (len(packed) - len(packed) // 2)
-    lying = Member(
-        "broken.txt", Plain(bytes(packed)), method=8, claimed_size=content.size, claimed_crc=content.crc
-    )
+    lying = Member("broken.txt", Plain(bytes(packed)), method=8, claimed_size=content.size, claimed_crc=content.crc)
     return ZipStream([_GOOD, lying])
 
 
@@ -169,6 +169,15 @@ def _bomb_lying() -> Archive:
 
 def _bomb_count() -> Archive:
     return ZipStream([Member(f"{number:06}", Plain(b"")) for number in range(200_000)])
+
+
+def _many_long_names() -> Archive:
+    return ZipStream([Member(f"{'m' * 895}{number:05}", Plain(b"")) for number in range(2000)])
+
+
+def _truncated_directory() -> Archive:
+    archive = ZipStream([_GOOD])
+    return Shortened(archive, archive.size - 9)
 
 
 def _symlink() -> Archive:
@@ -230,8 +239,8 @@ GALLERY: dict[str, tuple[str, Callable[[], Archive]]] = {
     "case-clash": ("names that differ in case", _named("Report.txt", "report.txt", "REPORT.TXT")),
     "normal-form-clash": ("names that differ in Unicode normal form", _named("caf\u00e9.txt", "cafe\u0301.txt")),
     "file-and-directory": ("a name that is a file and a directory", _named("a", "a/b.txt")),
-    "reserved": ("names of the package's own files", _named("entry.json", "input.json", "README.md", "entry_data.json", "links.json")),
-    "many-long-names": ("2,000 names of 900 bytes", lambda: ZipStream([Member(f"{'m' * 895}{n:05}", Plain(b"")) for n in range(2000)])),
+    "reserved": ("names of the package's own files", _named(*_PACKAGE_FILES)),
+    "many-long-names": ("2,000 names of 900 bytes", _many_long_names),
     "symlink": ("a symbolic link to /etc/passwd", _symlink),
     "device": ("a character device", _device),
     "encrypted": ("an encrypted member", _encrypted),
@@ -260,7 +269,7 @@ GALLERY: dict[str, tuple[str, Callable[[], Archive]]] = {
     "corrupt-deflate": ("a deflate stream that breaks in the middle", _corrupt_deflate),
     "trailing-garbage": ("bytes behind the end record", lambda: ZipStream([_GOOD], suffix=b"\0garbage" * 40)),
     "truncated": ("ends in the middle of a member", _truncated(0.5)),
-    "truncated-directory": ("ends in the end record", lambda: Shortened(ZipStream([_GOOD]), ZipStream([_GOOD]).size - 9)),
+    "truncated-directory": ("ends in the end record", _truncated_directory),
     "no-end-record": ("members and directory, no end record", lambda: whole(assembled([(_GOOD, None)], ending=False))),
     "directory-outside": ("the directory's offset lies behind the end", _directory_behind_end),
     "offset-outside": ("a member's offset lies behind the end", _offset_outside),

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import string
 import uuid
-from random import Random
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from random import Random
 
 _LETTERS = string.ascii_letters + string.digits
 

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import httpx
 from typing_extensions import override
 
-from sandbox.benchling.simulator import Simulator
 from sandbox.benchling.wire import Call, Reply
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from sandbox.benchling.simulator import Simulator
 
 
 class _Body(httpx.AsyncByteStream):

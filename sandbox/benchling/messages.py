@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sandbox.benchling.clock import iso
-from sandbox.benchling.settings import Settings
-from sandbox.benchling.wire import Json
+
+if TYPE_CHECKING:
+    from sandbox.benchling.settings import Settings
+    from sandbox.benchling.wire import Json
 
 EVENTS = "events"
 SIGNALS = "app_signals"

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import mimetypes
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sandbox.benchling.clock import iso
 from sandbox.benchling.directory import KINDS, UNREADABLE_PREFIXES, Directory, Person
-from sandbox.benchling.identifiers import Identifiers
-from sandbox.benchling.wire import Json
+
+if TYPE_CHECKING:
+    from sandbox.benchling.identifiers import Identifiers
+    from sandbox.benchling.wire import Json
 
 TICK = 1e-6
 """The API's time stamps have microseconds: the least by which modifiedAt can move."""
@@ -136,9 +138,7 @@ class Notebook:
 
     def replace_attachment(self, entry: Entry, attachment: Attachment, size: int | None = None) -> Attachment:
         """New bytes under the same file id."""
-        changed = replace(
-            attachment, version=attachment.version + 1, size=attachment.size if size is None else size
-        )
+        changed = replace(attachment, version=attachment.version + 1, size=attachment.size if size is None else size)
         entry.attachments[attachment.id] = changed
         return changed
 

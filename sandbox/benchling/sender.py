@@ -7,21 +7,24 @@ import json
 import ssl
 import time
 from collections import deque
-from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from random import Random
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import urlsplit
 
 import aiohttp
 
-from sandbox.benchling.clock import Clock
-from sandbox.benchling.faults import Rule, Switchboard
-from sandbox.benchling.identifiers import Identifiers
 from sandbox.benchling.messages import Outgoing, envelope
-from sandbox.benchling.settings import Settings
-from sandbox.benchling.signing import Key, KeyRing
-from sandbox.benchling.wire import Json
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from sandbox.benchling.clock import Clock
+    from sandbox.benchling.faults import Rule, Switchboard
+    from sandbox.benchling.identifiers import Identifiers
+    from sandbox.benchling.settings import Settings
+    from sandbox.benchling.signing import Key, KeyRing
+    from sandbox.benchling.wire import Json
 
 RETRY_PROFILES: dict[str, tuple[float, ...]] = {
     "none": (),
@@ -157,9 +160,7 @@ class Sender:
         return len(held)
 
     def _take(self, name: str, outgoing: Outgoing) -> Rule | None:
-        return self._faults.take(
-            name, self._clock.real(), subject=outgoing.subject, operation=outgoing.type
-        )
+        return self._faults.take(name, self._clock.real(), subject=outgoing.subject, operation=outgoing.type)
 
     def _begin(self, outgoing: Outgoing) -> None:
         delivery = self._delivery(outgoing)
@@ -208,7 +209,9 @@ class Sender:
         if self._take("webhook_unknown_type", outgoing):
             message["type"] = "v9.entry.reimagined"
         if self._take("webhook_members_missing", outgoing):
-            message = {name: message[name] for name in message if name not in ("schema", "createdAt", "userId", "featureId")}
+            message = {
+                name: message[name] for name in message if name not in ("schema", "createdAt", "userId", "featureId")
+            }
             whole.pop("channel")
         if self._take("webhook_members_extra", outgoing):
             message["excludedProperties"] = []

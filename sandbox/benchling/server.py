@@ -5,19 +5,23 @@ from __future__ import annotations
 import asyncio
 import errno
 import json
+import os
 from dataclasses import dataclass
-from pathlib import Path
-from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from aiohttp import web
 
-from sandbox.benchling.clock import Clock
 from sandbox.benchling.control_api import PREFIX, ControlApi
-from sandbox.benchling.settings import Settings
 from sandbox.benchling.simulator import Simulator
 from sandbox.benchling.wire import Call, Reply
 from sandbox.benchling.world import Origins
+
+if TYPE_CHECKING:
+    from pathlib import Path
+    from types import TracebackType
+
+    from sandbox.benchling.clock import Clock
+    from sandbox.benchling.settings import Settings
 
 _LARGEST_BODY = 110 * 1024 * 1024
 
@@ -133,6 +137,9 @@ class BenchlingServer:
         self._runners.append(runner)
         try:
             await web.TCPSite(runner, host, port, backlog=1024, shutdown_timeout=1.0).start()
+        except OverflowError:
+            message = f"{port} is not a port; choose one from 0 (any free one) to 65535"
+            raise CannotServe(message) from None
         except OSError as problem:
             raise CannotServe(_why(origin, host, port, problem)) from None
         bound = runner.addresses[0][1]
@@ -181,4 +188,6 @@ def _why(origin: str, host: str, port: int, problem: OSError) -> str:
     flag = {"api": "", "blobs": "archive-", "jwks": "jwks-"}[origin]
     if problem.errno == errno.EADDRINUSE:
         return f"port {port} on {host} is in use; choose another with --{flag}port, or 0 for a free one"
-    return f"can't listen on {host}:{port} ({problem.strerror}); choose another address with --{flag}host"
+    return (
+        f"can't listen on {host}:{port} ({os.strerror(problem.errno or 0)}); choose another address with --{flag}host"
+    )

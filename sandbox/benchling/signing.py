@@ -5,13 +5,16 @@ from __future__ import annotations
 import base64
 import hashlib
 from dataclasses import dataclass, field
-from random import Random
+from typing import TYPE_CHECKING
 
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 from cryptography.hazmat.primitives.hashes import SHA256
 
-from sandbox.benchling.wire import Json
+if TYPE_CHECKING:
+    from random import Random
+
+    from sandbox.benchling.wire import Json
 
 _P256_ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
 

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sandbox.benchling.api import tokens
 from sandbox.benchling.api.operations import PREFIX, ROUTES, TOKEN
 from sandbox.benchling.api.routing import Operation, Request
 from sandbox.benchling.clock import Clock
-from sandbox.benchling.faults import Rule
 from sandbox.benchling.journal import Entry as Line
 from sandbox.benchling.journal import Journal
 from sandbox.benchling.sender import Line as WebhookLine
@@ -20,6 +18,11 @@ from sandbox.benchling.settings import Settings
 from sandbox.benchling.signing import OCT_JWK, RSA_JWK
 from sandbox.benchling.wire import Call, Refusal, Reply, error, html_reply, json_reply
 from sandbox.benchling.world import World
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from sandbox.benchling.faults import Rule
 
 _GATEWAY = {500: "Internal Server Error", 502: "Bad Gateway", 503: "Service Unavailable", 504: "Gateway Timeout"}
 _LARGEST_BODY = 100 * 1024 * 1024
@@ -146,9 +149,7 @@ class Simulator:
             raise Refusal(error(429, "invalid_request_error", "Rate limit exceeded."))
 
     def _struck(self, trace: Trace, fault: str) -> Rule | None:
-        rule = self.world.faults.take(
-            fault, self.clock.real(), subject=trace.subject, operation=trace.operation
-        )
+        rule = self.world.faults.take(fault, self.clock.real(), subject=trace.subject, operation=trace.operation)
         if rule is not None:
             trace.fault = fault
         return rule

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from random import Random
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sandbox.benchling.blobstore import BlobStore
 from sandbox.benchling.canvases import Canvas
-from sandbox.benchling.clock import Clock
 from sandbox.benchling.directory import Directory, Person
 from sandbox.benchling.events import Event, Feed
 from sandbox.benchling.exports import Exports
@@ -20,12 +18,17 @@ from sandbox.benchling.messages import Outgoing, canvas_message, entry_message, 
 from sandbox.benchling.notebook import Attachment, Entry, Notebook, text_note
 from sandbox.benchling.presign import Signer
 from sandbox.benchling.rates import Budgets, Window
-from sandbox.benchling.sessions import Session
 from sandbox.benchling.settings import LEAK_MARK, Settings
 from sandbox.benchling.signing import KeyRing
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
-class NoSuchThing(LookupError):
+    from sandbox.benchling.clock import Clock
+    from sandbox.benchling.sessions import Session
+
+
+class NoSuchThing(LookupError):  # noqa: N818 - a person's mistake
     """A person named something that the tenant doesn't have; the message says what."""
 
 
@@ -87,9 +90,7 @@ class World:
         self.outbox = Outbox()
         signer = Signer(str(dice.random()), settings.session_life)
         self.blobs = BlobStore(self.clock, self.faults, signer)
-        self.exports = Exports(
-            self.clock, settings, self.faults, self.ids, Random(dice.random()), self.blobs
-        )
+        self.exports = Exports(self.clock, settings, self.faults, self.ids, Random(dice.random()), self.blobs)
         self.feed = Feed(settings.event_retention)
         self.canvases: dict[str, Canvas] = {}
         self.sessions: dict[str, Session] = {}

@@ -5,10 +5,13 @@ from __future__ import annotations
 import bisect
 import hashlib
 import struct
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from sandbox.benchling.content import Content
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from sandbox.benchling.content import Content
 
 FLAG_ENCRYPTED = 0x0001
 FLAG_DESCRIPTOR = 0x0008

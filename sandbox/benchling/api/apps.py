@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sandbox.benchling.api.listing import identifiers, ordered, page
-from sandbox.benchling.api.routing import Edge, Request
 from sandbox.benchling.clock import iso
-from sandbox.benchling.directory import Kind
 from sandbox.benchling.sessions import Session, check_messages, check_name, check_timeout
 from sandbox.benchling.wire import (
     Json,
@@ -19,6 +17,10 @@ from sandbox.benchling.wire import (
     not_found,
     returning,
 )
+
+if TYPE_CHECKING:
+    from sandbox.benchling.api.routing import Edge, Request
+    from sandbox.benchling.directory import Kind
 
 
 def get_app(request: Request) -> Reply:
@@ -67,9 +69,7 @@ def list_configuration(request: Request) -> Reply:
     app_id, wanted = given.get("appId"), identifiers(given, "ids")
     items = [i for i in _items(request) if app_id in (None, i["app"]["id"]) and (wanted is None or i["id"] in wanted)]
     world = request.world
-    body = page(
-        world, "listAppConfigurationItems", "appConfigurationItems", items, lambda item: item, _lenient(given)
-    )
+    body = page(world, "listAppConfigurationItems", "appConfigurationItems", items, lambda item: item, _lenient(given))
     return json_reply(body)
 
 
@@ -137,9 +137,7 @@ def list_sessions(request: Request) -> Reply:
     sessions = [session for session in world.sessions.values() if app_id in (None, "", session.app_id)]
     sessions = ordered(sessions, given.get("sort", "modifiedAt"), keys)
     now, fields = world.clock.now(), given.get("returning")
-    body = page(
-        world, "listAppSessions", "appSessions", sessions, lambda s: returning(s.whole(now), fields), given
-    )
+    body = page(world, "listAppSessions", "appSessions", sessions, lambda s: returning(s.whole(now), fields), given)
     return json_reply(body)
 
 

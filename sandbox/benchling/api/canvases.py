@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sandbox.benchling.api.listing import ordered, page
-from sandbox.benchling.api.routing import Request
 from sandbox.benchling.canvases import Canvas, check_blocks, check_text_json
 from sandbox.benchling.wire import (
     Json,
@@ -19,7 +18,10 @@ from sandbox.benchling.wire import (
     not_found,
     returning,
 )
-from sandbox.benchling.world import World
+
+if TYPE_CHECKING:
+    from sandbox.benchling.api.routing import Request
+    from sandbox.benchling.world import World
 
 _MEMBERS = {"blocks", "data", "enabled", "featureId", "resourceId", "sessionId"}
 
@@ -123,9 +125,7 @@ def list_canvases(request: Request) -> Reply:
     keys: dict[str, Any] = {"modifiedAt": lambda canvas: (canvas.modified_at, canvas.id)}
     canvases = ordered([c for c in world.canvases.values() if fits(c)], given.get("sort", "modifiedAt"), keys)
     fields = given.get("returning")
-    body = page(
-        world, "listAppCanvases", "appCanvases", canvases, lambda c: returning(c.whole(), fields), given
-    )
+    body = page(world, "listAppCanvases", "appCanvases", canvases, lambda c: returning(c.whole(), fields), given)
     return json_reply(body)
 
 

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import copy
 import math
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sandbox.benchling.api.listing import identifiers, offset_of, ordered, page, page_size, time_filter
-from sandbox.benchling.api.routing import Request
 from sandbox.benchling.archives import attachment_file
 from sandbox.benchling.blobstore import Blob
 from sandbox.benchling.clock import parse_iso
-from sandbox.benchling.events import Event
 from sandbox.benchling.notebook import Attachment, Entry, file_type, text_note
 from sandbox.benchling.wire import Json, Reply, bad_request, forbidden, json_object, json_reply, not_found, returning
-from sandbox.benchling.world import World
+
+if TYPE_CHECKING:
+    from sandbox.benchling.api.routing import Request
+    from sandbox.benchling.events import Event
+    from sandbox.benchling.world import World
 
 _UPDATE = {"name", "folderId", "schemaId", "fields", "authorIds"}
 _ARCHIVED = {"NOT_ARCHIVED", "ANY_ARCHIVED", "ANY_ARCHIVED_OR_NOT_ARCHIVED"}
@@ -139,8 +141,7 @@ def _selected(entry: Entry, given: dict[str, str]) -> bool:
 
 
 def _invalid_ids(invalid: list[str]) -> Exception:
-    refusal = bad_request(f"Unknown ids: {', '.join(invalid)}", invalidIds=invalid)
-    return refusal
+    return bad_request(f"Unknown ids: {', '.join(invalid)}", invalidIds=invalid)
 
 
 def bulk_get_entries(request: Request) -> Reply:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from sandbox.benchling.api.routing import Request
+from typing import TYPE_CHECKING
+
 from sandbox.benchling.wire import (
     Json,
     Refusal,
@@ -14,6 +15,9 @@ from sandbox.benchling.wire import (
     json_reply,
     not_found,
 )
+
+if TYPE_CHECKING:
+    from sandbox.benchling.api.routing import Request
 
 
 def start(request: Request) -> Reply:

@@ -5,12 +5,15 @@ from __future__ import annotations
 import base64
 import binascii
 import re
-from collections.abc import Callable, Sequence
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from sandbox.benchling.clock import parse_iso
 from sandbox.benchling.wire import Json, bad_request
-from sandbox.benchling.world import World
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from sandbox.benchling.world import World
 
 Item = TypeVar("Item")
 LARGEST_PAGE = 100

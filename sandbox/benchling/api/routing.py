@@ -5,10 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
 from sandbox.benchling.wire import Call, Reply
-from sandbox.benchling.world import World
+
+if TYPE_CHECKING:
+    from sandbox.benchling.world import World
 
 
 @dataclass(frozen=True)

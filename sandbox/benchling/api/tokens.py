@@ -6,10 +6,13 @@ import base64
 import binascii
 import hmac
 import math
+from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl, unquote_plus
 
 from sandbox.benchling.wire import Call, Refusal, Reply, error, html_reply, json_reply
-from sandbox.benchling.world import App, World
+
+if TYPE_CHECKING:
+    from sandbox.benchling.world import App, World
 
 
 def oauth_error(status: int, kind: str, message: str) -> Refusal:
