@@ -67,10 +67,10 @@ def build_registry(feed: Feed, kubeconfig: str | None, started: Callable[[], Non
     @kopf.on.startup(registry=registry)
     async def startup(settings: kopf.OperatorSettings, **_: Any) -> None:
         _configure(settings)
-        started()
 
     @kopf.on.login(registry=registry)
     async def login(**kwargs: Any) -> kopf.ConnectionInfo | None:
+        started()
         if kubeconfig is not None:
             return kopf.login_with_kubeconfig(**kwargs)
         return _login_from_pod()
