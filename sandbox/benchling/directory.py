@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -53,6 +54,11 @@ UNREADABLE_PREFIXES = {
 """Link types for which the simulator (like the API's read operations that matter here) has no name."""
 
 
+def slug_of(name: str) -> str:
+    """A name as it stands in web addresses."""
+    return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:60] or "untitled"
+
+
 @dataclass(frozen=True)
 class Person:
     """A user of the tenant."""
@@ -82,6 +88,7 @@ class Directory:
     """All link targets of the tenant."""
 
     tenant_url: str
+    project_id: str = ""
     people: dict[str, Person] = field(default_factory=dict)
     objects: dict[str, Named] = field(default_factory=dict)
 
@@ -99,7 +106,11 @@ class Directory:
 
     def web_url(self, kind: str, identifier: str) -> str | None:
         """Where a browser finds the object; locations have no such place."""
-        return None if kind == "location" else f"{self.tenant_url}/{identifier}"
+        if kind == "location":
+            return None
+        thing = self.objects.get(identifier)
+        slug = "mentioned" if thing is None else slug_of(thing.name)
+        return f"{self.tenant_url}/simulator/f/{identifier}-{slug}/edit"
 
     def whole(self, kind: str, identifier: str) -> Json | None:
         """The object as its own endpoint gives it; None if there is none of that kind."""
@@ -111,7 +122,10 @@ class Directory:
         thing = self.objects.get(identifier)
         if thing is None or thing.kind != kind:
             return None
-        if kind in ("folder", "project"):
+        if kind == "folder":
+            parent = {"parentFolderId": None, "projectId": self.project_id}
+            return {"id": thing.id, "name": thing.name, "archiveRecord": None, **parent}
+        if kind == "project":
             return {"id": thing.id, "name": thing.name, "archiveRecord": None}
         if kind == "request":
             return self._request(thing)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from sandbox.benchling.clock import iso
-from sandbox.benchling.directory import KINDS, UNREADABLE_PREFIXES, Directory, Person
+from sandbox.benchling.directory import KINDS, UNREADABLE_PREFIXES, Directory, Person, slug_of
 
 if TYPE_CHECKING:
     from sandbox.benchling.identifiers import Identifiers
@@ -72,7 +72,7 @@ class Entry:
             "displayId": self.display_id,
             "name": self.name,
             "apiURL": f"{tenant_url}/api/v2/entries/{self.id}",
-            "webURL": f"{tenant_url}/simulator/f/{self.folder_id}/{self.id}/edit",
+            "webURL": f"{tenant_url}/simulator/f/{self.folder_id}-folder/{self.id}-{slug_of(self.name)}/edit",
             "folderId": self.folder_id,
             "creator": self.creator.summary(),
             "authors": [person.summary() for person in self.authors],

@@ -78,6 +78,13 @@ def bad_request(message: str, **members: Any) -> Refusal:
     return Refusal(error(400, "invalid_request_error", message, **members))
 
 
+def unknown_ids(identifiers: list[str]) -> Refusal:
+    """400 of a listing or bulk read: the ids stand beside the error, not in it."""
+    reply = error(400, "invalid_request_error", f"Unknown ids: {', '.join(identifiers)}")
+    reply.body = json.dumps({**json.loads(reply.body), "invalidIds": identifiers}).encode()
+    return Refusal(reply)
+
+
 def not_found(identifier: str) -> Refusal:
     """404 with the id that isn't there."""
     return Refusal(error(404, "invalid_request_error", f"Could not find item {identifier}", invalidId=identifier))
@@ -114,8 +121,8 @@ def json_object(call: Call) -> Json:
 
 
 def returning(whole: Json, wanted: str | None) -> Json:
-    """The members that `?returning=a,b` asks for; ids always stay."""
+    """The members that `?returning=a,b` (in listings `listing.a`) asks for, and no others."""
     if not wanted:
         return whole
-    names = {"id", *(part.strip().rpartition(".")[2] for part in wanted.split(","))}
+    names = {name for path in wanted.split(",") for name in path.strip().split(".")[:2]}
     return {name: value for name, value in whole.items() if name in names}

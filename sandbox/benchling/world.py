@@ -105,6 +105,7 @@ class World:
         self.author_since = self.clock.now()
         self.author = self.directory.add_person(self.ids, "Ada Muster", "amuster")
         self.project = self.directory.add(self.ids, "project", "Simulated project", self.clock.now()).id
+        self.directory.project_id = self.project
         self.folder = self.directory.add(self.ids, "folder", "Simulated folder", self.clock.now()).id
         self.notebook = Notebook(self.ids, self.directory)
         self.schema = {"id": self.ids.next("ts"), "name": "Experiment"}

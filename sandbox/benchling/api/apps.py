@@ -16,6 +16,7 @@ from sandbox.benchling.wire import (
     json_reply,
     not_found,
     returning,
+    unknown_ids,
 )
 
 if TYPE_CHECKING:
@@ -141,6 +142,18 @@ def list_sessions(request: Request) -> Reply:
     return json_reply(body)
 
 
+def list_folders(request: Request) -> Reply:
+    """GET /folders: of one project or all. It documents no 400: what is malformed counts as absent."""
+    world, given = request.world, request.parameters
+    project = given.get("projectId")
+    known = [thing for thing in world.directory.objects.values() if thing.kind == "folder"]
+    folders = sorted(known, key=lambda thing: thing.name)
+    if project and project != world.project:
+        folders = []
+    bodies = [world.directory.whole("folder", thing.id) or {} for thing in folders]
+    return json_reply(page(world, "listFolders", "folders", bodies, lambda body: body, _lenient(given)))
+
+
 def reader(kind: Kind, operation: str, parameter: str) -> Edge:
     """The operation that reads one object of a kind."""
 
@@ -185,7 +198,7 @@ def bulk_reader(kind: Kind, operation: str) -> Edge:
             if body is None or _strikes(request, "link_404", identifier, now, operation)
         ]  # fmt: skip
         if invalid:
-            raise bad_request(f"Unknown ids: {', '.join(invalid)}", invalidIds=invalid)
+            raise unknown_ids(invalid)
         fields = request.parameters.get("returning")
         return json_reply({kind.listing: [returning(body, fields) for body in bodies.values() if body]})
 

@@ -100,7 +100,7 @@ def list_entries(request: Request) -> Reply:
     if wanted is not None:
         known = {entry.id for entry in entries}
         if invalid := [identifier for identifier in wanted if identifier not in known]:
-            raise _invalid_ids(invalid)
+            raise unknown_ids(invalid)
         entries = [entry for entry in entries if entry.id in set(wanted)]
     fits = time_filter(given.get("modifiedAt"))
     entries = [entry for entry in entries if fits(entry.modified_at) and _selected(entry, given)]
@@ -140,10 +140,6 @@ def _selected(entry: Entry, given: dict[str, str]) -> bool:
     return all(wanted is None or has & set(wanted) for wanted, has in tests)
 
 
-def _invalid_ids(invalid: list[str]) -> Exception:
-    return bad_request(f"Unknown ids: {', '.join(invalid)}", invalidIds=invalid)
-
-
 def bulk_get_entries(request: Request) -> Reply:
     """GET /entries:bulk-get by ids or display ids."""
     world, given = request.world, request.parameters
@@ -164,7 +160,7 @@ def bulk_get_entries(request: Request) -> Reply:
         else:
             found.append(entry)
     if invalid:
-        raise _invalid_ids(invalid)
+        raise unknown_ids(invalid)
     fields = given.get("returning")
     shown_entries = [returning(shown(world, entry, "bulkGetEntries"), fields) for entry in found]
     return json_reply({"entries": shown_entries})

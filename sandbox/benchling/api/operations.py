@@ -65,6 +65,7 @@ ROUTES = Routes(
             "getAppConfigurationItemById", "GET", "/app-configuration-items/{item_id}",
             apps.get_configuration, "item_id",
         ),
+        Operation("listFolders", "GET", "/folders", apps.list_folders),
         *_directory_operations(),
     ]
 )  # fmt: skip
