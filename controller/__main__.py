@@ -122,12 +122,8 @@ class Controller:
 async def run(settings: ControllerSettings, kubeconfig: str | None) -> int:
     """Run until a signal; return the exit code. Raises `StartError`."""
     stop, ready = asyncio.Event(), asyncio.Event()
-
-    def stop_on_signals() -> None:
-        for number in (signal.SIGTERM, signal.SIGINT):
-            asyncio.get_running_loop().add_signal_handler(number, stop.set)
-
-    stop_on_signals()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
     async with AsyncExitStack() as stack:
         kubernetes = await stack.enter_async_context(await Kubernetes.connect(kubeconfig))
         await _check_resource(kubernetes, settings.namespace)
@@ -146,7 +142,6 @@ async def run(settings: ControllerSettings, kubeconfig: str | None) -> int:
                 controller.feed,
                 settings.namespace,
                 kubeconfig=kubeconfig,
-                started=stop_on_signals,
                 ready=ready,
                 stop=stop,
             )
@@ -154,7 +149,8 @@ async def run(settings: ControllerSettings, kubeconfig: str | None) -> int:
         campaigning = asyncio.create_task(controller.campaign())
         stopping = asyncio.create_task(stop.wait())
         await asyncio.wait({watching, campaigning, stopping}, return_when=asyncio.FIRST_COMPLETED)
-        asked = stop.is_set()
+        # kopf takes the signals over while it runs, so an orderly end of the watches is a wish to stop as well.
+        asked = stop.is_set() or (watching.done() and watching.exception() is None)
         log.info("stopping", extra={"asked": asked})
         stop.set()
         stopping.cancel()

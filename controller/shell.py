@@ -19,7 +19,6 @@ from entrypackage.resource import GROUP, PLURAL, VERSION
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Callable
 
     from controller.cache import Feed
 
@@ -60,8 +59,8 @@ def _login_from_pod() -> kopf.ConnectionInfo:
     )
 
 
-def build_registry(feed: Feed, kubeconfig: str | None, started: Callable[[], None]) -> kopf.OperatorRegistry:
-    """Return kopf's registry with everything that it does here; `started` is called once kopf has set itself up."""
+def build_registry(feed: Feed, kubeconfig: str | None) -> kopf.OperatorRegistry:
+    """Return kopf's registry with everything that it does here."""
     registry = kopf.OperatorRegistry()
 
     @kopf.on.startup(registry=registry)
@@ -70,7 +69,6 @@ def build_registry(feed: Feed, kubeconfig: str | None, started: Callable[[], Non
 
     @kopf.on.login(registry=registry)
     async def login(**kwargs: Any) -> kopf.ConnectionInfo | None:
-        started()
         if kubeconfig is not None:
             return kopf.login_with_kubeconfig(**kwargs)
         return _login_from_pod()
@@ -91,18 +89,17 @@ async def watch(
     namespace: str,
     *,
     kubeconfig: str | None,
-    started: Callable[[], None],
     ready: asyncio.Event,
     stop: asyncio.Event,
 ) -> None:
     """Watch until `stop` is set. A watch that cannot go on ends this with an error, and the process with it.
 
-    kopf takes the process's signals for itself; `started` is called after that, to take them back.
+    kopf takes the process's signals for itself while it runs: on SIGTERM or SIGINT this returns as if `stop` were set.
     """
     if kubeconfig is not None:
         os.environ["KUBECONFIG"] = kubeconfig
     await kopf.operator(
-        registry=build_registry(feed, kubeconfig, started),
+        registry=build_registry(feed, kubeconfig),
         namespaces=[namespace],
         standalone=True,
         ready_flag=ready,
