@@ -176,9 +176,10 @@ class ControlPlane:
         etcd = f"unix://{folder}/etcd.sock"
         await self._run.start("etcd", _etcd_command(self._programs.etcd, folder, etcd), grace_seconds=0)
         api_server = await self._start_api_server(etcd)
-        await self._start_controller_manager()
         async with self._address.client() as client:
             await api_server.until(lambda: _answers(client, "/readyz"), seconds=_READY_SECONDS, what="get ready")
+            # Not before: it gives up when it may not read /healthz within 10 s, and roles come late on a busy machine.
+            await self._start_controller_manager()
             # Both come from the controller-manager, and pods need both.
             for path in ("serviceaccounts/default", "configmaps/kube-root-ca.crt"):
                 await self._run.child("kube-controller-manager").until(

