@@ -3,29 +3,25 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
 
 import pytest
 
 from sandbox.processes import SandboxError
-from sandbox.toolchain import Toolchain
+from sandbox.toolchain import Programs, Toolchain
 from tests.unit.chart.helm import EVERYTHING, MINIMAL, Helm, Rendered
 
-if TYPE_CHECKING:
-    from pathlib import Path
 
-
-def find_helm() -> Path:
-    """Return the tool chain's helm, or fail with its sentence."""
+def find_programs() -> Programs:
+    """Return the tool chain's programs, or fail with its sentence."""
     try:
-        return asyncio.run(Toolchain().ensure(build=False)).helm
+        return asyncio.run(Toolchain().ensure(build=False))
     except SandboxError as error:
         pytest.fail(str(error), pytrace=False)
 
 
 @pytest.fixture(scope="session")
 def helm(tmp_path_factory: pytest.TempPathFactory) -> Helm:
-    return Helm(find_helm(), tmp_path_factory.mktemp("helm"))
+    return Helm(find_programs().helm, tmp_path_factory.mktemp("helm"))
 
 
 @pytest.fixture(scope="session")
