@@ -9,7 +9,8 @@ Four rules, all of which must agree before a request is sent:
 * **Flow.** Beyond a small burst, requests leave evenly at the limit's rate. Without it a flood of reads would spend the
   window in two seconds, and an export that comes then would wait out the rest of it. Clicks do not wait for it.
 * **Caution.** After a 429 everything pauses, then one request goes alone; a 429 that the headers did not announce (the
-  tenant's hidden limit) also halves the limit, which then grows back by a tenth per period.
+  tenant's hidden limit) also halves the limit, which then grows back by a tenth per period. If even lone requests are
+  refused for two periods it was not our pace, and the limit is what it was before.
 
 A ledger starts with the same caution: one request goes alone, and what its answer says is left is the bucket.
 """
@@ -34,6 +35,7 @@ _SAME_PERIOD_SECONDS: Final = 2.0
 _SMALLEST_FACTOR: Final = 0.05
 _GROWTH: Final = 0.1
 _LONGEST_PAUSE_SECONDS: Final = 30.0
+_STORM_PERIODS: Final = 2.0
 _TICK_SECONDS: Final = 1e-6
 """Added where rounding could otherwise make a moment seem to come just too early."""
 _BURST: Final = 1 / 15
@@ -75,6 +77,8 @@ class Charge:
 
     priority: Priority
     begun: float
+    alone: bool
+    """Whether it was sent to see if anything is taken again."""
 
 
 class Ledger:
@@ -98,6 +102,8 @@ class Ledger:
         self._throttled_in_a_row = 0
         self._last_throttled = float("-inf")
         self._last_change = float("-inf")
+        self._refused_since = float("-inf")
+        self._factor_before = 1.0
         self.throttled = 0
         self.hidden_throttled = 0
 
@@ -131,7 +137,7 @@ class Ledger:
         self._flow = max(-self._burst, self._flow - 1.0)
         if self._view is not None:
             self._view.left -= 1
-        return Charge(priority, now)
+        return Charge(priority, now, self._alone)
 
     def refund(self, charge: Charge) -> None:
         """Take back a charge whose request was never sent."""
@@ -144,7 +150,7 @@ class Ledger:
         """Record that a request has ended, with what the answer's headers said, if there was an answer."""
         self._land(charge)
         self._forget(now)
-        self._spent.append((now + self.period_seconds, charge.priority))
+        self._spent.append((now + self.period_seconds + _TICK_SECONDS, charge.priority))
         self._spent_by[charge.priority] += 1
         if rate is not None:
             self._follow(now, rate)
@@ -152,6 +158,8 @@ class Ledger:
     def accepted(self, now: float) -> None:
         """Record an answer that was not a 429."""
         self._alone = False
+        if self._throttled_in_a_row and now - self._refused_since > _STORM_PERIODS * self.period_seconds:
+            self._factor = self._factor_before
         self._throttled_in_a_row = 0
         if self._factor < 1.0 and now - self._last_change >= self.period_seconds:
             self._factor = min(1.0, self._factor + _GROWTH)
@@ -168,12 +176,14 @@ class Ledger:
         if charge.begun < self._last_throttled:
             return False
         self._last_throttled = now
+        if self._throttled_in_a_row == 0:
+            self._refused_since, self._factor_before = now, self._factor
         self._throttled_in_a_row += 1
         self._alone = True
         pause = min(_LONGEST_PAUSE_SECONDS, 2.0 ** (self._throttled_in_a_row - 1)) * (0.5 + dice / 2)
         if announced and rate is not None:
             pause = rate.reset_seconds + _ROUNDING_SECONDS + dice
-        elif now - self._last_change >= self.period_seconds:
+        elif not charge.alone and now - self._last_change >= self.period_seconds:
             self._factor = max(_SMALLEST_FACTOR, self._factor / 2)
             self._last_change = now
         self._paused_until = max(self._paused_until, now + max(pause, retry_after or 0.0))

@@ -44,11 +44,12 @@ def credentials_in(folder: Path) -> CredentialsSource:
 
 DEADLINES: Final[Mapping[Priority, float]] = {
     Priority.CLICK: 20.0,
-    Priority.EXPORT: 120.0,
-    Priority.POLL: 60.0,
-    Priority.READ: 120.0,
-    Priority.SWEEP: 600.0,
+    Priority.EXPORT: 300.0,
+    Priority.POLL: 300.0,
+    Priority.READ: 300.0,
+    Priority.SWEEP: 900.0,
 }
+"""Long, because waiting in the budget's queue is what keeps the order; an outage ends a call at once anyway."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -69,7 +69,7 @@ def serve(
     latency=st.lists(LATENCIES, min_size=1, max_size=4),
     moments=st.randoms(use_true_random=False),
 )
-@hypothesis_settings(max_examples=150, deadline=None)
+@hypothesis_settings(max_examples=80, deadline=None)
 @example(limit=1, arrivals=[(0.0, Priority.SWEEP)] * 5, latency=[45.0], moments=Random(3))
 def test_no_window_of_a_period_ever_holds_more_than_the_limit(
     limit: int, arrivals: list[tuple[float, Priority]], latency: list[float], moments: Random
