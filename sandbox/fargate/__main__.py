@@ -23,7 +23,7 @@ from sandbox.fargate.bill import table
 from sandbox.fargate.clock import unix_now
 from sandbox.fargate.control import Control
 from sandbox.fargate.images import default_images, load_images
-from sandbox.fargate.isolation import best_isolation, works
+from sandbox.fargate.isolation import adopt_orphans, best_isolation, works
 from sandbox.fargate.kubelet import KubeletServer
 from sandbox.fargate.ledger import Ledger
 from sandbox.fargate.node import FargateNode
@@ -80,9 +80,8 @@ def _profiles(arguments: argparse.Namespace) -> tuple[Profile, ...]:
 def _settings(arguments: argparse.Namespace) -> Settings:
     if arguments.kubeconfig is None:
         raise UsageError("no API server: give --kubeconfig FILE")
-    missing = [name for name in ("setpriv", "unshare", "nsenter") if shutil.which(name) is None]
-    if missing and arguments.isolation != "none":
-        raise UsageError(f"{', '.join(missing)} not found: install util-linux, or use --isolation none")
+    if shutil.which("nsenter") is None and arguments.isolation != "none":
+        raise UsageError("the program nsenter is not there: install util-linux, or use --isolation none")
     if arguments.isolation not in ("auto", "none") and not works(arguments.isolation):
         raise UsageError(f"--isolation {arguments.isolation} does not work on this machine; use --isolation auto")
     try:
@@ -124,6 +123,8 @@ async def _serve(settings: Settings, connection: Connection, network: Network, c
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
+    if settings.isolation != "none":
+        adopt_orphans()
     kubelet = KubeletServer(settings.folder / "logs")
     port = await kubelet.start()
     async with Api(connection) as api:

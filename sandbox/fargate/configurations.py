@@ -14,8 +14,6 @@ if TYPE_CHECKING:
     from sandbox.fargate.api import Api
 
 _PLURALS = {"Secret": "secrets", "ConfigMap": "configmaps"}
-# The watch carries no content: orders are large, and only pods that name an object read it.
-_METADATA = "application/json;as=PartialObjectMetadata{};g=meta.k8s.io;v=v1"
 
 
 class Configurations:
@@ -58,9 +56,5 @@ class Configurations:
                 tell(one)
 
         path = f"/api/v1/namespaces/{namespace}/{_PLURALS[kind]}"
-        return Informer(self._api, path, tell_all, lambda _type, one: tell(one), accept=self._accept())
-
-    @staticmethod
-    def _accept() -> str:
-        # Lists and watches name different kinds; the server takes the one that fits.
-        return f"{_METADATA.format('List')},{_METADATA.format('')}"
+        # Orders are large, and only pods that name an object read it.
+        return Informer(self._api, path, tell_all, lambda _type, one: tell(one), metadata_only=True)

@@ -138,6 +138,9 @@ class ContainerLife:
             return None
         run = await self._launch(spec)
         self._run, self.log = run, run.log
+        if self._stopping.is_set():
+            # Stopped while it was being started: nobody else ends it.
+            run.process.signal(signal.SIGKILL)
         error = run.process.start_error()
         watcher: asyncio.Task[None] | None = None
         if not error:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+import time
 from typing import TYPE_CHECKING, Any
 
 import aiohttp
@@ -18,6 +19,9 @@ Json = dict[str, Any]
 _LOG = logging.getLogger(__name__)
 _PAGE = "500"
 _LONGEST_PAUSE = 5.0
+# A watch lasts minutes; a server that ends it at once must not be asked in a tight loop.
+_SHORTEST_WATCH = 1.0
+_METADATA = "application/json;as=PartialObjectMetadata{};g=meta.k8s.io;v=v1"
 
 
 class Informer:
@@ -32,10 +36,13 @@ class Informer:
         path: str,
         on_list: Callable[[list[Json]], None],
         on_event: Callable[[str, Json], None],
-        accept: str | None = None,
+        *,
+        metadata_only: bool = False,
     ) -> None:
-        """`accept` asks for another form of the objects, such as their metadata alone."""
-        self._api, self._path, self._accept = api, path, accept
+        """With `metadata_only` the objects come without their content."""
+        self._api, self._path = api, path
+        self._list_form = _METADATA.format("List") if metadata_only else None
+        self._watch_form = _METADATA.format("") if metadata_only else None
         self._on_list, self._on_event = on_list, on_event
         self.listed = asyncio.Event()
 
@@ -59,7 +66,7 @@ class Informer:
         items: list[Json] = []
         query = {"limit": _PAGE}
         while True:
-            answer = await self._api.get(self._path, query, accept=self._accept)
+            answer = await self._api.get(self._path, query, accept=self._list_form)
             items += answer.get("items") or []
             more = answer["metadata"].get("continue")
             if not more:
@@ -69,8 +76,10 @@ class Informer:
         return str(answer["metadata"]["resourceVersion"])
 
     async def _watch(self, version: str) -> str:
-        async for event in self._api.watch(self._path, version, accept=self._accept):
+        began = time.monotonic()
+        async for event in self._api.watch(self._path, version, accept=self._watch_form):
             version = event["object"]["metadata"]["resourceVersion"]
             if event["type"] != "BOOKMARK":
                 self._on_event(event["type"], event["object"])
+        await asyncio.sleep(max(0.0, began + _SHORTEST_WATCH - time.monotonic()))
         return version

@@ -8,12 +8,12 @@ Three ways, the first that works on the machine is taken:
   the real folders in command, arguments and variables. Paths that a program has built in stay wrong, and of a
   killed node's containers only the main process dies.
 
-`setpriv --pdeathsig` must come first: `unshare --kill-child` alone leaves the container alive when the node is
-killed by SIGKILL.
+The shim does the work; see there.
 """
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
 import subprocess
@@ -29,13 +29,7 @@ if TYPE_CHECKING:
 Isolation = Literal["root", "user", "none"]
 
 _SHIM = Path(__file__).with_name("shim.py")
-_DIE_WITH_NODE = ("setpriv", "--pdeathsig", "KILL")
-_NAMESPACES = ("unshare", "--mount", "--uts", "--pid", "--mount-proc", "--fork", "--kill-child")
-_PREFIX: dict[Isolation, tuple[str, ...]] = {
-    "root": (*_DIE_WITH_NODE, *_NAMESPACES),
-    "user": (*_DIE_WITH_NODE, *_NAMESPACES, "--user", "--map-current-user", "--keep-caps"),
-    "none": _DIE_WITH_NODE,
-}
+_PR_SET_CHILD_SUBREAPER = 36
 
 
 @dataclass(frozen=True)
@@ -117,7 +111,7 @@ def _replace_path(text: str, target: str, source: str) -> str:
 
 @dataclass
 class Started:
-    """A started container: its outermost process and where it writes."""
+    """A started container: the shim's first process and where it writes."""
 
     process: subprocess.Popen[bytes]
     stdout: int
@@ -128,7 +122,8 @@ class Started:
 def start(spec: ContainerSpec, isolation: Isolation, root: Path) -> Started:
     """Start the container's process; `root` is an empty folder of the host for its file tree.
 
-    Returns at once; the `status` pipe tells when the command runs or why it doesn't. The pipes are the caller's.
+    Returns at once; the `status` pipe tells what the shim's docstring says. The pipes and the process are the
+    caller's, and so is the container's first process, if it is another: call `adopt_orphans` before.
     """
     if isolation == "none":
         spec = substitute(spec)
@@ -138,7 +133,7 @@ def start(spec: ContainerSpec, isolation: Isolation, root: Path) -> Started:
     document = _document(spec, isolation, root)
     try:
         process = subprocess.Popen(
-            [*_PREFIX[isolation], sys.executable, "-I", "-S", str(_SHIM), str(document), str(status_end)],
+            [sys.executable, "-I", "-S", str(_SHIM), str(document), str(status_end), str(os.getpid())],
             stdin=subprocess.DEVNULL,
             stdout=stdout_end,
             stderr=stderr_end,
@@ -162,6 +157,7 @@ def _document(spec: ContainerSpec, isolation: Isolation, root: Path) -> int:
     mounts = [*spec.mounts, *visible_runtime(spec)]
     content = {
         "root": "" if isolation == "none" else str(root),
+        "user_namespace": isolation == "user",
         "hostname": "" if isolation == "none" else spec.hostname,
         "argv": list(spec.argv),
         "env": spec.env,
@@ -181,8 +177,15 @@ def _document(spec: ContainerSpec, isolation: Isolation, root: Path) -> int:
     return document
 
 
+def adopt_orphans() -> None:
+    """Let processes whose parent ended become this process's children; containers are started so."""
+    if ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) != 0:
+        raise OSError("this process can't become a subreaper")
+
+
 def works(isolation: Isolation) -> bool:
     """Whether a container can be started this way here, found out by starting one."""
+    adopt_orphans()
     with tempfile.TemporaryDirectory(prefix="fargate-try-") as folder:
         source, root = Path(folder, "source"), Path(folder, "root")
         source.mkdir()
@@ -193,10 +196,16 @@ def works(isolation: Isolation) -> bool:
             started = start(spec, isolation, root)
         except OSError:
             return False
-        code = started.process.wait(timeout=20)
-        for end in (started.stdout, started.stderr, started.status):
+        code = started.process.wait()
+        with os.fdopen(started.status, "rb") as status:
+            first = status.readline()
+            answer = status.read()
+        for end in (started.stdout, started.stderr):
             os.close(end)
-        return code == 0
+        if isolation != "none" and code == 0:
+            _, end_status = os.waitpid(int(first[1:]), 0)
+            code = os.waitstatus_to_exitcode(end_status)
+        return code == 0 and answer == b"S"
 
 
 def best_isolation() -> Isolation:

@@ -25,11 +25,6 @@ def node_name(address: str) -> str:
     return f"fargate-ip-{address.replace('.', '-')}.us-east-1.compute.internal"
 
 
-def is_fargate_node(name: str) -> bool:
-    """Whether a Node of this name is one of ours."""
-    return name.startswith("fargate-ip-")
-
-
 def node_object(name: str, size: Size, kubelet_port: int, host_address: str, instance: str, now: str) -> Json:
     """A pod's own Node, ready; it is larger than the pod, as on Fargate."""
     capacity = {"cpu": str(max(2, -(-size.millicpu // 1000))), "memory": f"{size.mebibytes + 3072}Mi"}

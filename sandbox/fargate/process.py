@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import resource
 import signal
 from contextlib import suppress
 from dataclasses import dataclass
@@ -14,16 +13,13 @@ from sandbox.fargate import memory
 from sandbox.fargate.isolation import ContainerSpec, Isolation, start
 
 if TYPE_CHECKING:
+    import resource
     from pathlib import Path
 
     from sandbox.fargate.logs import ContainerLog
 
 _DRAIN_SECONDS = 1.0
 _FIRST_INTERVAL, _BUSY_INTERVAL, _QUIET_INTERVAL = 0.05, 0.2, 1.0
-
-
-class StartError(Exception):
-    """The command could not be started; the message says why."""
 
 
 @dataclass(frozen=True)
@@ -55,30 +51,43 @@ class _Answer(asyncio.Protocol):
 
     def __init__(self) -> None:
         self.text = b""
-        self.known = asyncio.get_running_loop().create_future()
+        self._changed = asyncio.Event()
+        self._closed = False
 
     def data_received(self, data: bytes) -> None:
         self.text += data
-        if not self.known.done():
-            self.known.set_result(None)
+        self._changed.set()
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002
-        if not self.known.done():
-            self.known.set_result(None)
+        self._closed = True
+        self._changed.set()
+
+    async def line(self) -> bool:
+        """Wait for the first line or the end; whether the line came."""
+        while b"\n" not in self.text and not self._closed:
+            self._changed.clear()
+            await self._changed.wait()
+        return b"\n" in self.text
+
+    async def closed(self) -> None:
+        """Wait for the end: the command has taken over, or never will."""
+        while not self._closed:
+            self._changed.clear()
+            await self._changed.wait()
 
 
 class ContainerProcess:
     """A running container. Make it with `launch`, then await `wait` once."""
 
-    def __init__(self, pid: int, isolation: Isolation, limit_bytes: int, log: ContainerLog) -> None:
+    def __init__(self, isolation: Isolation, limit_bytes: int, log: ContainerLog) -> None:
         """Use `ContainerProcess.launch`."""
-        self.outer_pid = pid
         self._isolation = isolation
         self._limit = limit_bytes
         self._log = log
+        self._pid: int | None = None
+        self._watcher: asyncio.Future[None] | None = None
         self._oom = False
         self._peak = 0
-        self._floor = 0
         self._pumps: list[_Pump] = []
         self._transports: list[asyncio.ReadTransport] = []
         self._answer = _Answer()
@@ -88,54 +97,56 @@ class ContainerProcess:
     async def launch(
         cls, spec: ContainerSpec, isolation: Isolation, root: Path, limit_bytes: int, log: ContainerLog
     ) -> ContainerProcess:
-        """Start the command; returns when it runs, raises StartError when it can't."""
-        # A child's own measure of its peak starts at what this process has: the kernel counts the fork.
-        floor = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+        """Start the command; returns when it runs or has failed to, see `start_error`."""
+        self = cls(isolation, limit_bytes, log)
         started = start(spec, isolation, root)
-        self = cls(started.process.pid, isolation, limit_bytes, log)
-        self._floor = floor
-        # The child is reaped by its pidfd below, with its resource usage; Popen must not try to.
+        # Popen must not reap what is reaped here.
         started.process.returncode = 0
-        loop = asyncio.get_running_loop()
         for stream, end in (("stdout", started.stdout), ("stderr", started.stderr)):
             pump = _Pump(log, stream)
-            transport, _ = await loop.connect_read_pipe(lambda pump=pump: pump, os.fdopen(end, "rb", 0))  # type: ignore[misc]
             self._pumps.append(pump)
-            self._transports.append(transport)
-        self._watch_end(loop)
-        answer = self._answer
-        transport, _ = await loop.connect_read_pipe(lambda: answer, os.fdopen(started.status, "rb", 0))
-        self._transports.append(transport)
-        await asyncio.wait([answer.known, self.ended], return_when=asyncio.FIRST_COMPLETED)
+            await self._connect(pump, end)
+        await self._connect(self._answer, started.status)
+        first = started.process.pid
+        named = await self._answer.line()
+        if isolation == "none" or not named:
+            self._watch_end(first)
+        else:
+            # The shim's parent half has said the pid and ends; then the container is this process's child.
+            await _readable(first)
+            _reap(first)
+            self._watch_end(int(self._answer.text[1:].split(b"\n")[0]))
+        await self._answer.closed()
         return self
+
+    async def _connect(self, protocol: asyncio.Protocol, end: int) -> None:
+        loop = asyncio.get_running_loop()
+        transport, _ = await loop.connect_read_pipe(lambda: protocol, os.fdopen(end, "rb", 0))
+        self._transports.append(transport)
 
     def start_error(self) -> str:
         """Why the command never ran, or empty."""
         _before, mark, reason = self._answer.text.partition(b"E")
-        return reason.decode(errors="replace") if mark else ""
+        if mark:
+            return reason.decode(errors="replace")
+        return "" if b"S" in self._answer.text else "the container ended before its command was started"
 
-    def _watch_end(self, loop: asyncio.AbstractEventLoop) -> None:
-        pidfd = os.pidfd_open(self.outer_pid)
+    def _watch_end(self, pid: int) -> None:
+        self._pid = pid
+        self._watcher = asyncio.ensure_future(_readable(pid))
+        self._watcher.add_done_callback(lambda _: self._finish(pid))
 
-        def reap() -> None:
-            loop.remove_reader(pidfd)
-            os.close(pidfd)
-            _pid, status, used = os.wait4(self.outer_pid, 0)
-            code = os.waitstatus_to_exitcode(status)
-            measured = used.ru_maxrss * 1024
-            self._peak = max(self._peak, measured if measured > self._floor else 0)
-            self.ended.set_result(Exit(code if code >= 0 else 128 - code, self._oom, self._peak))
-
-        loop.add_reader(pidfd, reap)
+    def _finish(self, pid: int) -> None:
+        if self._watcher is None or self._watcher.cancelled():
+            return
+        status, used = _reap(pid)
+        code = os.waitstatus_to_exitcode(status)
+        self._peak = max(self._peak, used.ru_maxrss * 1024)
+        self.ended.set_result(Exit(code if code >= 0 else 128 - code, self._oom, self._peak))
 
     def main_pid(self) -> int | None:
-        """The pid of the container's command as this machine sees it, or None when it is not there."""
-        if self.ended.done():
-            return None
-        if self._isolation == "none":
-            return self.outer_pid
-        inner = memory.children(self.outer_pid)
-        return inner[0] if inner else None
+        """The pid of the container's command as this machine sees it, or None when it has ended."""
+        return None if self.ended.done() else self._pid
 
     @property
     def running(self) -> bool:
@@ -161,9 +172,10 @@ class ContainerProcess:
 
     def _kill(self) -> None:
         pid = self.main_pid()
+        if pid is None:
+            return
         # Killing process 1 of a PID namespace ends all others in it; otherwise each is killed.
-        victims = memory.tree(self.outer_pid) if self._isolation == "none" else [pid or self.outer_pid]
-        for one in victims:
+        for one in memory.tree(pid) if self._isolation == "none" else [pid]:
             with suppress(ProcessLookupError):
                 os.kill(one, signal.SIGKILL)
 
@@ -191,7 +203,7 @@ class ContainerProcess:
     def _sample(self) -> float:
         """Measure once, kill above the limit, and say when to measure again."""
         pid = self.main_pid()
-        if pid is None or not self._answer.text:
+        if pid is None:
             return _BUSY_INTERVAL
         used = memory.usage(pid)
         before, self._peak = self._peak, max(self._peak, used.now, used.peak_of_one)
@@ -200,3 +212,27 @@ class ContainerProcess:
             self._kill()
         quiet = used.now < self._limit * 0.4 and self._peak < before * 1.05
         return _QUIET_INTERVAL if quiet else _BUSY_INTERVAL
+
+
+async def _readable(pid: int) -> None:
+    """Wait for the end of a process without reaping it."""
+    loop = asyncio.get_running_loop()
+    pidfd = os.pidfd_open(pid)
+    ended = loop.create_future()
+
+    def end() -> None:
+        if not ended.done():
+            ended.set_result(None)
+
+    loop.add_reader(pidfd, end)
+    try:
+        await ended
+    finally:
+        loop.remove_reader(pidfd)
+        os.close(pidfd)
+
+
+def _reap(pid: int) -> tuple[int, resource.struct_rusage]:
+    """Take the end of a child that has ended: its wait status and what it used."""
+    _pid, status, used = os.wait4(pid, 0)
+    return status, used

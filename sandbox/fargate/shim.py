@@ -1,9 +1,14 @@
 # ruff: noqa: PTH102, PTH110, PTH112, PTH114, PTH115, PTH120, PTH123, PTH208, PTH211 (starts with every container: os alone)
 """Becomes one container: builds its file tree, then turns into its command.
 
-Runs as process 1 of new mount and PID namespaces, as `python -I -S shim.py SPEC_FD STATUS_FD`, so it imports the
-standard library alone. SPEC_FD holds the JSON of `isolation.ContainerSpec`. To STATUS_FD it writes `S` right
-before the command takes over, or `E` and a sentence when that fails.
+Runs as `python -I -S shim.py SPEC_FD STATUS_FD NODE_PID`, so it imports the standard library alone. SPEC_FD holds
+the JSON of `isolation.ContainerSpec`. To STATUS_FD it writes `P`, the pid of the container's first process as the node
+sees it and a newline, then `S` right before the command takes over, or `E` and a sentence when that fails.
+
+With namespaces it forks: the child is process 1 of a new PID namespace, and this process ends, which makes the
+child one of the node's own (the node is a subreaper). So no process stands between the two: the node gets the exit
+code and the memory as they are, and the death signal, which is lost when a parent ends, is asked for after that.
+(`unshare --fork --kill-child` of util-linux 2.38 turns a death by signal into exit code 1.)
 
 The tree is a fresh tmpfs with the host's folders bound into it. So a volume can be mounted at any path and
 nothing is ever made on the host: where a mount point is missing, its parent becomes a tmpfs that holds the
@@ -15,6 +20,7 @@ from __future__ import annotations
 import ctypes
 import json
 import os
+import select
 import shutil
 import signal
 import stat
@@ -22,12 +28,12 @@ import sys
 from contextlib import suppress
 
 # From <sys/mount.h>, <linux/mount.h> and <linux/prctl.h>; Python 3.11 has no names for them.
-_MS_BIND, _MS_REC, _MS_NOSUID, _MS_NODEV = 0x1000, 0x4000, 0x2, 0x4
+_MS_BIND, _MS_REC, _MS_PRIVATE, _MS_NOSUID, _MS_NODEV, _MS_NOEXEC = 0x1000, 0x4000, 0x40000, 0x2, 0x4, 0x8
+_CLONE_NEWNS, _CLONE_NEWUTS, _CLONE_NEWUSER, _CLONE_NEWPID = 0x20000, 0x4000000, 0x10000000, 0x20000000
 _MNT_DETACH = 2
 _AT_RECURSIVE, _AT_FDCWD = 0x8000, -100
 _MOUNT_ATTR_RDONLY = 0x1
 _SYS_MOUNT_SETATTR = 442
-_PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL = 47, 4
 _PR_SET_PDEATHSIG = 1
 _SYS_PIVOT_ROOT = {"x86_64": 155, "aarch64": 41}
 _DEVICES = ("null", "zero", "full", "random", "urandom", "tty")
@@ -216,9 +222,6 @@ def _identity(spec: dict[str, object]) -> None:
         os.setgid(group)
     if isinstance(user, int):
         os.setuid(user)
-    _libc.prctl(_PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0)
-    # A change of user cleared the death signal that `unshare --kill-child` had set.
-    _libc.prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0)
 
 
 def _become(spec: dict[str, object], status: int) -> None:
@@ -243,13 +246,47 @@ def _become(spec: dict[str, object], status: int) -> None:
         raise ShimError(f'exec: "{argv[0]}": {error.strerror}') from error
 
 
+def _die_with_parent() -> None:
+    _check(_libc.prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0), "ask for the death signal")
+
+
+def _separate(spec: dict[str, object], status: int) -> None:
+    """Go on as process 1 of namespaces of our own, in a child of the node; the parent's part ends here."""
+    uid, gid = os.getuid(), os.getgid()
+    flags = _CLONE_NEWNS | _CLONE_NEWUTS | _CLONE_NEWPID
+    _check(_libc.unshare(flags | (_CLONE_NEWUSER if spec["user_namespace"] else 0)), "make namespaces")
+    if spec["user_namespace"]:
+        for name, text in (("setgroups", "deny"), ("uid_map", f"{uid} {uid} 1"), ("gid_map", f"{gid} {gid} 1")):
+            with open(f"/proc/self/{name}", "w") as file:
+                file.write(text)
+    parent = os.pidfd_open(os.getpid())
+    child = os.fork()
+    if child != 0:
+        os.write(status, b"P%d\n" % child)
+        os._exit(0)
+    # Readable once the parent is a zombie, which is after its children were handed on; the end of a pipe comes
+    # before that, and the death signal would still be this parent's.
+    select.select([parent], [], [])
+    os.close(parent)
+    _die_with_parent()
+    _mount("none", "/", None, _MS_REC | _MS_PRIVATE)
+    _mount("proc", "/proc", "proc", _MS_NOSUID | _MS_NODEV | _MS_NOEXEC)
+
+
 def main() -> int:
     """Read the spec, build, become the command; 128 when that is not possible."""
-    spec_fd, status = int(sys.argv[1]), int(sys.argv[2])
+    spec_fd, status, node = (int(text) for text in sys.argv[1:4])
     with os.fdopen(spec_fd, "rb") as file:
         spec = json.load(file)
     os.set_inheritable(status, False)
     try:
+        _die_with_parent()
+        if os.getppid() != node:
+            return 128
+        if spec["root"]:
+            _separate(spec, status)
+        else:
+            os.write(status, b"P%d\n" % os.getpid())
         if group := spec["cgroup"]:
             for procs in group:
                 with open(procs, "w") as file:
@@ -260,9 +297,12 @@ def main() -> int:
         if spec["root"]:
             _build(spec)
         _identity(spec)
+        # A change of user has cleared it; and if the node is gone already, the status pipe is broken.
+        _die_with_parent()
         _become(spec, status)
     except (ShimError, OSError) as error:
-        os.write(status, b"E" + str(error).encode())
+        with suppress(OSError):
+            os.write(status, b"E" + str(error).encode())
     return 128
 
 

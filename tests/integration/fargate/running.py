@@ -1,0 +1,186 @@
+"""What the tests say to the cluster and to the node program."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import httpx
+
+from sandbox.fargate.ledger import Ledger
+
+if TYPE_CHECKING:
+    from sandbox.controlplane import Address
+    from sandbox.fargate.bill import BillLine
+    from sandbox.processes import Child, Run
+
+T = TypeVar("T")
+Json = dict[str, Any]
+ROOT = Path(__file__).resolve().parents[3]
+KUBECTL = Path(sys.executable).with_name("kubectl")
+_POLL_SECONDS = 0.05
+
+
+async def until(look: Callable[[], Awaitable[T | None]], what: str, seconds: float = 30.0) -> T:
+    """Wait until `look` finds something."""
+    try:
+        async with asyncio.timeout(seconds):
+            while (found := await look()) is None:  # noqa: ASYNC110 (the API server is asked, not a task)
+                await asyncio.sleep(_POLL_SECONDS)
+            return found
+    except TimeoutError as error:
+        raise AssertionError(f"waited {seconds} s in vain: {what}") from error
+
+
+def python_container(code: str, **members: Any) -> Json:
+    """A container that runs this Python code."""
+    command = {"name": "main", "image": "example/program:1", "command": ["python", "-c", code]}
+    return command | members
+
+
+def pod_spec(*containers: Json, **members: Any) -> Json:
+    """A pod spec that ends quickly and is never restarted."""
+    few = {"restartPolicy": "Never", "terminationGracePeriodSeconds": 1}
+    return few | {"containers": list(containers)} | members
+
+
+@dataclass
+class Cluster:
+    """The test's namespace on the API server."""
+
+    api: httpx.AsyncClient
+    kubeconfig: str
+    namespace: str
+
+    def path(self, resource: str, name: str = "", group: str = "") -> str:
+        base = f"/apis/{group}" if group else "/api/v1"
+        return f"{base}/namespaces/{self.namespace}/{resource}" + (f"/{name}" if name else "")
+
+    async def create(self, resource: str, body: Json, group: str = "") -> Json:
+        answer = await self.api.post(self.path(resource, group=group), json=body)
+        assert answer.is_success, answer.text
+        created: Json = answer.json()
+        return created
+
+    async def create_pod(self, name: str, spec: Json, **metadata: Any) -> Json:
+        return await self.create("pods", {"metadata": {"name": name, **metadata}, "spec": spec})
+
+    async def create_job(self, name: str, spec: Json, **members: Any) -> Json:
+        body = {"metadata": {"name": name}, "spec": {"backoffLimit": 0, "template": {"spec": spec}, **members}}
+        return await self.create("jobs", body, group="batch/v1")
+
+    async def get(self, resource: str, name: str = "", group: str = "") -> Json | None:
+        answer = await self.api.get(self.path(resource, name, group))
+        if answer.status_code == 404:
+            return None
+        found: Json = answer.raise_for_status().json()
+        return found
+
+    async def delete(self, resource: str, name: str, *, grace: int | None = None, group: str = "") -> None:
+        body = {"propagationPolicy": "Background"} | ({} if grace is None else {"gracePeriodSeconds": grace})
+        answer = await self.api.request("DELETE", self.path(resource, name, group), json=body)
+        assert answer.is_success, answer.text
+
+    async def pods(self) -> list[Json]:
+        listed = await self.get("pods")
+        assert listed is not None
+        items: list[Json] = listed["items"]
+        return items
+
+    async def until_pod(self, name: str, fits: Callable[[Json], bool], what: str, seconds: float = 30.0) -> Json:
+        last: Json | None = None
+
+        async def look() -> Json | None:
+            nonlocal last
+            last = await self.get("pods", name)
+            return last if last is not None and fits(last) else None
+
+        try:
+            return await until(look, what, seconds)
+        except AssertionError as error:
+            raise AssertionError(f"{error}; the pod's status: {last and last['status']}") from error
+
+    async def until_phase(self, name: str, phase: str, seconds: float = 30.0) -> Json:
+        return await self.until_pod(name, lambda pod: pod["status"]["phase"] == phase, f"{name} {phase}", seconds)
+
+    async def until_gone(self, name: str, seconds: float = 30.0) -> None:
+        async def look() -> bool | None:
+            return await self.get("pods", name) is None or None
+
+        await until(look, f"{name} gone", seconds)
+
+    async def events(self, reason: str) -> list[str]:
+        listed = await self.get("events")
+        assert listed is not None
+        return [item["message"] for item in listed["items"] if item["reason"] == reason]
+
+    async def node(self, name: str) -> Json | None:
+        answer = await self.api.get(f"/api/v1/nodes/{name}")
+        return None if answer.status_code == 404 else dict(answer.json())
+
+    async def kubectl(self, *arguments: str) -> asyncio.subprocess.Process:
+        command = [str(KUBECTL), "--kubeconfig", self.kubeconfig, "--namespace", self.namespace, *arguments]
+        pipe = asyncio.subprocess.PIPE
+        return await asyncio.create_subprocess_exec(*command, stdout=pipe, stderr=pipe, env=dict(os.environ))
+
+    async def logs(self, *arguments: str) -> str:
+        process = await self.kubectl("logs", *arguments)
+        output, errors = await process.communicate()
+        assert process.returncode == 0, errors.decode()
+        return output.decode()
+
+    async def empty(self) -> None:
+        """Delete all that makes pods, and the pods, and wait until they are gone."""
+        for resource, group in (("deployments", "apps/v1"), ("jobs", "batch/v1"), ("pods", "")):
+            body = {"propagationPolicy": "Background", "gracePeriodSeconds": 1}
+            await self.api.request("DELETE", self.path(resource, group=group), json=body)
+
+        async def look() -> bool | None:
+            return not await self.pods() or None
+
+        await until(look, "no pods left", 40)
+
+
+@dataclass
+class Fargate:
+    """A node program that serves."""
+
+    child: Child
+    folder: Path
+    control: str
+
+    async def post(self, path: str) -> httpx.Response:
+        async with httpx.AsyncClient(trust_env=False) as client:
+            return await client.post(f"{self.control}{path}")
+
+    async def put(self, path: str, body: Json) -> httpx.Response:
+        async with httpx.AsyncClient(trust_env=False) as client:
+            return await client.put(f"{self.control}{path}", json=body)
+
+    def bill(self, now: float) -> dict[str, BillLine]:
+        """The lines by pod name; open ones are billed up to `now`."""
+        return {line.pod: line for line in Ledger(self.folder).lines(now)}
+
+
+StartFargate = Callable[..., Awaitable[Fargate]]
+
+
+async def start_fargate(run: Run, folder: Path, control_plane: Address, namespace: str, *options: str) -> Fargate:
+    """Start `python -m sandbox.fargate` for one namespace."""
+    kubeconfig = control_plane.kubeconfig_of("sandbox-fargate")
+    child = await run.start(
+        "fargate",
+        [
+            *(sys.executable, "-m", "sandbox.fargate"),
+            *("--folder", folder, "--kubeconfig", kubeconfig, "--profile-namespace", namespace),
+            *options,
+        ],
+        folder=ROOT,
+    )
+    ready = await child.ready_line(seconds=30)
+    return Fargate(child, folder, ready["control"])
