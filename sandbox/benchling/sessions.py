@@ -24,7 +24,8 @@ def check_messages(value: Any) -> list[Json]:
         content = message.get("content")
         if not isinstance(content, str) or not 3 <= len(content) <= 200:
             raise bad_request("content must have 3 to 200 characters")
-        if message.get("style", "NONE") not in STYLES or not isinstance(message.get("style", "NONE"), str):
+        style = message.get("style", "NONE")
+        if not isinstance(style, str) or style not in STYLES:
             raise bad_request("style is not one of the documented ones")
         if content.replace("\\{", "").count("{id:") > 10:
             raise bad_request("A message can hold at most 10 chips")

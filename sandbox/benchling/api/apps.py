@@ -36,7 +36,6 @@ def get_app(request: Request) -> Reply:
             "description": "Exports entries as packages",
             "appDefinition": {
                 "id": world.settings.app_definition_id,
-                "name": world.settings.app_name,
                 "versionNumber": world.settings.app_version,
             },
             "apiURL": f"{world.origins.api}/api/v2/apps/{identifier}",
@@ -56,8 +55,8 @@ def _items(request: Request) -> list[Json]:
     values = {"bucket": "entries", "prefix": "benchling"}
     return [
         {
-            "id": f"aci_{name}", "app": app, "path": [name], "type": "text", "value": value, "required": False,
-            "description": None, "createdAt": since, "modifiedAt": since,
+            "id": f"aci_{name}", "app": app, "path": [name], "type": "text", "value": value, "requiredConfig": False,
+            "description": "Set in the simulator", "createdAt": since, "modifiedAt": since,
             "apiURL": f"{request.world.origins.api}/api/v2/app-configuration-items/aci_{name}",
         }
         for name, value in values.items()

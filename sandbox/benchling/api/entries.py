@@ -11,7 +11,17 @@ from sandbox.benchling.archives import attachment_file
 from sandbox.benchling.blobstore import Blob
 from sandbox.benchling.clock import parse_iso
 from sandbox.benchling.notebook import Attachment, Entry, file_type, text_note
-from sandbox.benchling.wire import Json, Reply, bad_request, forbidden, json_object, json_reply, not_found, returning
+from sandbox.benchling.wire import (
+    Json,
+    Reply,
+    bad_request,
+    forbidden,
+    json_object,
+    json_reply,
+    not_found,
+    returning,
+    unknown_ids,
+)
 
 if TYPE_CHECKING:
     from sandbox.benchling.api.routing import Request
@@ -80,7 +90,7 @@ def update_entry(request: Request) -> Reply:
         if name in body and not isinstance(body[name], str):
             raise bad_request(f"{name} must be a string")
     fields = body.get("fields", {})
-    good = isinstance(fields, dict) and all(isinstance(f, dict) and "value" in f for f in fields.values())
+    good = isinstance(fields, dict) and all(_is_field(field) for field in fields.values())
     if not good:
         raise bad_request("fields must map names to objects with a value")
     if "name" in body:
@@ -90,6 +100,14 @@ def update_entry(request: Request) -> Reply:
     if fields:
         world.edit_fields(entry, {name: value["value"] for name, value in fields.items()})
     return json_reply(shown(world, entry, "updateEntry"))
+
+
+def _is_field(field: Any) -> bool:
+    """Whether a written field has a value of one of the documented types."""
+    if not isinstance(field, dict) or "value" not in field:
+        return False
+    value = field["value"]
+    return not isinstance(value, list) or all(isinstance(item, str) for item in value)
 
 
 def list_entries(request: Request) -> Reply:

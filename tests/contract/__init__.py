@@ -1,0 +1,1 @@
+"""The simulator held against Benchling's own OpenAPI files and against the real SDK."""
