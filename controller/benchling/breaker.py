@@ -72,12 +72,15 @@ class Breaker:
             self._since = now
             self._set(BreakerState.CLOSED)
 
-    def failed(self, now: float, failure: BenchlingFailure, subject: str) -> None:
-        """Record an outage answer; the same subject failing with a 500 again and again is not an outage."""
+    def failed(self, now: float, failure: BenchlingFailure, subject: str, *, certain: bool = False) -> None:
+        """Record an outage answer; the same subject failing with a 500 again and again is not an outage.
+
+        `certain`: it is known to be an outage, so this one is enough.
+        """
         if failure.status == 500 and subject == self._last_subject:
             return
         self._last_subject = subject
-        self._row += 1
+        self._row += self._needed if certain else 1
         if self._state is BreakerState.CLOSED and self._row >= self._needed:
             self._reason = failure.message
             self._since = now

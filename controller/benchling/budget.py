@@ -49,14 +49,14 @@ class Permit:
             self._budget.pump()
 
     def throttled(self, rate: RateLimit | None, retry_after: float | None, dice: float) -> bool:
-        """Say that the answer was a 429 about the rate of requests; return whether it is the first of its burst."""
+        """Say that the answer was a 429 about the rate of requests; return whether it is one of a storm."""
         if not self._close():
             return False
         now = self._budget.clock.now()
         self._budget.ledger.finish(now, self._charge, rate)
-        first = self._budget.ledger.refused(now, self._charge, rate, retry_after, dice)
+        storm = self._budget.ledger.refused(now, self._charge, rate, retry_after, dice)
         self._budget.pump()
-        return first
+        return storm
 
     def _close(self) -> bool:
         was_open, self._open = self._open, False

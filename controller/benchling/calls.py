@@ -220,7 +220,7 @@ class Caller:
             permit.ended(answer.rate, accepted=False)
         elif isinstance(failure, Throttled):
             if permit.throttled(answer.rate, answer.retry_after_seconds, self._random.random()):
-                self.breaker.failed(now, failure, request.path)
+                self.breaker.failed(now, failure, request.path, certain=True)
         else:
             permit.ended(answer.rate, accepted=True)
             if failure is not None and failure.is_outage:

@@ -158,7 +158,7 @@ class Ledger:
     def accepted(self, now: float) -> None:
         """Record an answer that was not a 429."""
         self._alone = False
-        if self._throttled_in_a_row and now - self._refused_since > _STORM_PERIODS * self.period_seconds:
+        if self._is_storm(now):
             self._factor = self._factor_before
         self._throttled_in_a_row = 0
         if self._factor < 1.0 and now - self._last_change >= self.period_seconds:
@@ -168,7 +168,10 @@ class Ledger:
     def refused(
         self, now: float, charge: Charge, rate: RateLimit | None, retry_after: float | None, dice: float
     ) -> bool:
-        """Record a 429; `dice` in [0, 1) spreads the pause. Of requests sent together the first counts (True)."""
+        """Record a 429; `dice` in [0, 1) spreads the pause, and of requests sent together only the first lengthens it.
+
+        Returns whether it is a storm: for two periods even lone requests have been refused.
+        """
         self.throttled += 1
         announced = rate is not None and rate.remaining == 0
         if not announced:
@@ -187,7 +190,7 @@ class Ledger:
             self._factor = max(_SMALLEST_FACTOR, self._factor / 2)
             self._last_change = now
         self._paused_until = max(self._paused_until, now + max(pause, retry_after or 0.0))
-        return True
+        return self._is_storm(now)
 
     def next_change(self, now: float) -> float | None:
         """Return when time alone may allow more than now, or None if only an answer can."""
@@ -250,6 +253,9 @@ class Ledger:
 
     def _ceiling(self, priority: Priority) -> int:
         return max(1, int(self.limit * SHARES[priority].ceiling))
+
+    def _is_storm(self, now: float) -> bool:
+        return self._throttled_in_a_row > 0 and now - self._refused_since > _STORM_PERIODS * self.period_seconds
 
     def _land(self, charge: Charge) -> None:
         self._flying[charge.priority] -= 1

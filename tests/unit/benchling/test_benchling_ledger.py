@@ -189,7 +189,7 @@ def test_after_a_429_one_request_goes_alone() -> None:
     ledger.accepted(0.0)
     charge = ledger.begin(0.0, Priority.READ)
     ledger.finish(0.1, charge, None)
-    assert ledger.refused(0.1, charge, RateLimit(300, 0, 5.0), None, 0.5)
+    assert not ledger.refused(0.1, charge, RateLimit(300, 0, 5.0), None, 0.5)
     waiting = {Priority.CLICK: 0.0}
     assert ledger.choose(6.0, waiting) is None
     assert ledger.choose(6.7, waiting) is Priority.CLICK
@@ -209,5 +209,7 @@ def test_a_429_storm_is_met_with_ever_longer_pauses() -> None:
         charge = ledger.begin(now, Priority.READ)
         sent += 1
         ledger.finish(now, charge, None)
-        ledger.refused(now, charge, None, None, 0.5)
+        assert ledger.refused(now, charge, None, None, 0.5) == (now > 2 * PERIOD)
     assert sent < 40
+    ledger.accepted(now)
+    assert ledger.limit == 300
