@@ -5,7 +5,6 @@ async with Sandbox(Options()) as sandbox:
 """
 
 import asyncio
-import os
 import time
 from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import AsyncExitStack
@@ -21,10 +20,11 @@ from sandbox import aws
 from sandbox.benchling.control import Control
 from sandbox.controlplane import FARGATE, INGRESS, Address, ControlPlane
 from sandbox.installation import AWS_SECRET, BENCHLING_SECRET, merged, sandbox_values, secret
-from sandbox.processes import Run, SandboxError
+from sandbox.processes import Run, SandboxError, call
 from sandbox.toolchain import Programs, Toolchain
 
 CHART = Path(__file__).parent.parent / "charts" / "entrypackage-operator"
+_FARGATE_GRACE_SECONDS = 3.0
 Json = dict[str, Any]
 Result = TypeVar("Result")
 
@@ -79,6 +79,9 @@ class Sandbox:
         self._started = time.monotonic()
 
     async def __aenter__(self) -> Self:
+        folder = self.options.folder
+        if folder is not None and folder.is_dir() and any(folder.iterdir()):
+            raise SandboxError(f"The folder {folder} is not empty: name one that is, or that does not exist yet.")
         self.programs = await Toolchain().ensure()
         if self.options.s3_on_disk:
             await Toolchain().ensure_versitygw()
@@ -88,7 +91,8 @@ class Sandbox:
             # Left in reverse: the pieces end before the control plane that they talk to, the folder last.
             self._cluster = ControlPlane(self.folder / "control-plane", self.programs, keep=self.options.keep)
             self._stack.push_async_callback(self._cluster.stop)
-            self._pieces = await self._stack.enter_async_context(Run(self.folder / "pieces", keep=self.options.keep))
+            pieces = Run(self.folder / "pieces", keep=self.options.keep, in_order=False)
+            self._pieces = await self._stack.enter_async_context(pieces)
             await self._start()
         except BaseException:
             await self._stack.aclose()
@@ -115,16 +119,13 @@ class Sandbox:
 
     async def kubectl(self, *arguments: str, stdin: str | None = None) -> str:
         """Run kubectl as administrator in the sandbox's namespace; raises `SandboxError` with what it says."""
-        return await self._call(
-            [self.programs.kubectl, "--kubeconfig", self.control_plane.kubeconfig, "-n", self.namespace, *arguments],
-            stdin=stdin,
-        )
+        command: list[str | Path] = [self.programs.kubectl, "-n", self.namespace, *arguments]
+        return await call(command, environment=self.tool_environment(), stdin=stdin)
 
     async def helm(self, *arguments: str) -> str:
         """Run helm as administrator in the sandbox's namespace; raises `SandboxError` with what it says."""
-        return await self._call(
-            [self.programs.helm, "--kubeconfig", self.control_plane.kubeconfig, "-n", self.namespace, *arguments]
-        )
+        command: list[str | Path] = [self.programs.helm, "-n", self.namespace, *arguments]
+        return await call(command, environment=self.tool_environment())
 
     async def upgrade(self, values: Json | None = None) -> None:
         """Install or upgrade the chart with more values laid over the sandbox's, and wait until it is ready."""
@@ -204,7 +205,9 @@ class Sandbox:
             *("--kubeconfig", self.control_plane.kubeconfig_of(FARGATE)),
             *("--profile-namespace", self.namespace),
         ]
-        self.fargate = await self._pieces.start_piece("fargate", [*arguments, *self.options.fargate_arguments])
+        self.fargate = await self._pieces.start_piece(
+            "fargate", [*arguments, *self.options.fargate_arguments], grace_seconds=_FARGATE_GRACE_SECONDS
+        )
 
     async def _start_ingress(self) -> None:
         ready = await self._pieces.start_piece(
@@ -224,24 +227,10 @@ class Sandbox:
             await _create(client, path, secret(BENCHLING_SECRET, benchling))
             await _create(client, path, secret(AWS_SECRET, aws.environment()))
 
-    async def _call(self, argv: list[str | Path], *, stdin: str | None = None) -> str:
-        process = await asyncio.create_subprocess_exec(
-            *argv,
-            stdin=asyncio.subprocess.PIPE if stdin is not None else asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-            env=self.tool_environment(),
-        )
-        output, errors = await process.communicate(stdin.encode() if stdin is not None else None)
-        if process.returncode != 0:
-            raise SandboxError(f"{Path(argv[0]).name} says: {errors.decode(errors='replace').strip()}")
-        return output.decode()
-
     def tool_environment(self) -> dict[str, str]:
         """Return the environment for kubectl and helm: nothing of the user's own clusters and charts is touched."""
         folder = self.folder / "helm"
         return {
-            **os.environ,
             "KUBECONFIG": str(self.control_plane.kubeconfig),
             "HELM_CACHE_HOME": str(folder / "cache"),
             "HELM_CONFIG_HOME": str(folder / "config"),

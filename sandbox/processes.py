@@ -130,11 +130,13 @@ def _find_ready_line(log: Path, start: int) -> dict[str, Any]:
 class Run:
     """A folder, the processes that were started in it, and the promise that both are gone at the end."""
 
-    def __init__(self, folder: Path | None = None, *, keep: bool = False) -> None:
+    def __init__(self, folder: Path | None = None, *, keep: bool = False, in_order: bool = True) -> None:
         """Use `folder` (made if absent) or a new temporary one; it is removed at the end unless `keep` is set.
 
-        A folder that existed before and holds something is never removed.
+        A folder that existed before and holds something is never removed. Processes are stopped one after another in
+        reverse order, or without `in_order` all at once.
         """
+        self._in_order = in_order
         self._wanted_folder = folder
         self._keep = keep
         self._token = secrets.token_hex(8)
@@ -241,10 +243,13 @@ class Run:
                 wait.cancel()
 
     async def close(self) -> None:
-        """Stop the processes in reverse order, kill what they left behind, remove the folder."""
+        """Stop the processes, kill what they left behind, remove the folder. Safe to call twice."""
         try:
-            for child in reversed(self._children):
-                await child.stop()
+            if self._in_order:
+                for child in reversed(self._children):
+                    await child.stop()
+            else:
+                await asyncio.gather(*(child.stop() for child in self._children))
         finally:
             # Reached on cancellation as well; nothing from here on waits for a process to be polite.
             for child in self._children:
@@ -304,6 +309,37 @@ def _dying_with_parent(argv: list[str]) -> list[str]:
     if setpriv is None:  # not Linux: the janitor alone must do
         return argv
     return [setpriv, "--pdeathsig", "KILL", *argv]
+
+
+async def call(
+    argv: Sequence[str | Path], *, environment: Mapping[str, str] | None = None, stdin: str | None = None
+) -> str:
+    """Run a short-lived program and return its stdout; it is killed when the caller is cancelled.
+
+    Raises `SandboxError` with its stderr if it can't be started or its exit code isn't 0.
+    """
+    name = Path(argv[0]).name
+    try:
+        process = await asyncio.create_subprocess_exec(
+            *_dying_with_parent([str(part) for part in argv]),
+            stdin=asyncio.subprocess.DEVNULL if stdin is None else asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+            env={**os.environ, **(environment or {})},
+            start_new_session=True,  # Ctrl-C is answered by the caller
+        )
+    except OSError as error:
+        raise SandboxError(f"{name} cannot be started: {error.strerror}: {argv[0]}.") from error
+    try:
+        output, errors = await process.communicate(None if stdin is None else stdin.encode())
+    except BaseException:
+        with contextlib.suppress(ProcessLookupError):
+            process.kill()
+        await process.wait()
+        raise
+    if process.returncode != 0:
+        raise SandboxError(f"{name} says: {errors.decode(errors='replace').strip()}")
+    return output.decode(errors="replace")
 
 
 def die_with_parent() -> None:
