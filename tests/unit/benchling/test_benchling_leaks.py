@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 import httpx
 from pydantic import SecretStr
 
-from controller.benchling.calls import CallRecord
 from controller.benchling.client import BenchlingClient
 from controller.benchling.errors import BenchlingFailure
 from controller.benchling.settings import Credentials
@@ -23,6 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     import pytest
+
+    from controller.benchling.calls import CallRecord
 
 MARK = "LEAKMARK"
 
