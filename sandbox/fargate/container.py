@@ -300,8 +300,8 @@ class ContainerLife:
             state = state.observe(success)
             if state.passing:
                 return True
+            self._unhealthy("Startup", why)
             if state.passing is False:
-                await self._unhealthy("Startup", why)
                 await self._kill_unhealthy(process, probe.termination_grace_period_seconds)
                 return False
             await asyncio.sleep(probe.period_seconds)
@@ -311,11 +311,11 @@ class ContainerLife:
         await asyncio.sleep(probe.initial_delay_seconds)
         while True:
             success, why = await self._probe(probe)
-            before, state = state, state.observe(success)
+            state = state.observe(success)
+            if not success:
+                self._unhealthy("Readiness", why)
             if state.passing is not None and state.passing != self.view.ready:
                 self._mark(started=True, ready=state.passing)
-            if state.passing is False and before.passing is not False:
-                await self._unhealthy("Readiness", why)
             await asyncio.sleep(probe.period_seconds)
 
     async def _watch_liveness(self, probe: Probe, process: ContainerProcess) -> None:
@@ -324,8 +324,9 @@ class ContainerLife:
         while not self._stopping.is_set():
             success, why = await self._probe(probe)
             state = state.observe(success)
+            if not success:
+                self._unhealthy("Liveness", why)
             if state.passing is False and not self._stopping.is_set():
-                await self._unhealthy("Liveness", why)
                 await self._kill_unhealthy(process, probe.termination_grace_period_seconds)
                 return
             await asyncio.sleep(probe.period_seconds)
@@ -334,7 +335,7 @@ class ContainerLife:
         assert self._prober is not None
         return await self._prober.attempt(probe)
 
-    async def _unhealthy(self, which: str, why: str) -> None:
+    def _unhealthy(self, which: str, why: str) -> None:
         self._pod.tell("Warning", "Unhealthy", f"{which} probe failed: {why}")
 
     async def _kill_unhealthy(self, process: ContainerProcess, seconds: int | None) -> None:

@@ -1,6 +1,8 @@
 """The node's control: what tests and demonstrations ask it to do to pods. HTTP on 127.0.0.1.
 
 * `GET /pods`: what runs. `GET /bill`: the bill's lines and their sum.
+* `PUT /profiles` with a list of Fargate profiles: replaces them; as on Fargate, pods that exist already are not looked
+  at again.
 * `PUT /faults` with `{"never_start": [pattern…], "delays": {pattern: seconds}}`: replaces what was set.
 * `POST /pods/{namespace}/{pod}/kill?container=&signal=KILL`, `…/freeze`, `…/thaw`, `…/evict[?force=true]`.
 
@@ -13,11 +15,12 @@ import signal
 from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
 from sandbox.fargate.api import Api, ApiError
 from sandbox.fargate.bill import total
 from sandbox.fargate.clock import rfc3339, unix_now
+from sandbox.fargate.profiles import Profile
 
 if TYPE_CHECKING:
     from sandbox.fargate.container import ContainerLife
@@ -48,6 +51,7 @@ class Control:
         app.router.add_get("/pods", self._pods)
         app.router.add_get("/bill", self._bill)
         app.router.add_put("/faults", self._faults)
+        app.router.add_put("/profiles", self._profiles)
         app.router.add_post("/pods/{namespace}/{pod}/{act}", self._act)
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=1)
         await self._runner.setup()
@@ -72,6 +76,13 @@ class Control:
         except ValidationError as error:
             return web.Response(status=400, text=str(error))
         self._node.faults.replace(order.never_start, order.delays)
+        return web.json_response({})
+
+    async def _profiles(self, request: web.Request) -> web.Response:
+        try:
+            self._node.profiles = TypeAdapter(tuple[Profile, ...]).validate_json(await request.read())
+        except ValidationError as error:
+            return web.Response(status=400, text=str(error))
         return web.json_response({})
 
     async def _act(self, request: web.Request) -> web.Response:

@@ -51,6 +51,7 @@ class FargateNode:
     def __init__(self, settings: Settings, api: Api, network: Network, kubelet_port: int) -> None:
         """`kubelet_port` is where the API server finds the logs of every Node."""
         self.settings = settings
+        self.profiles = settings.profiles
         self.faults = Faults()
         self.ledger = Ledger(settings.folder)
         self.runs: dict[str, PodRun] = {}
@@ -128,7 +129,7 @@ class FargateNode:
         deleted = pod.metadata.deletion_timestamp is not None
         if deleted or pod.finished() or spec.scheduler_name not in _OUR_SCHEDULERS:
             return
-        profile = select(self.settings.profiles, pod.metadata)
+        profile = select(self.profiles, pod.metadata)
         if profile is None:
             message = "0/0 nodes are available: no Fargate profile selects this pod's namespace and labels."
             self._begin(uid, self._refuse(pod, message, "default-scheduler", after=_OTHERS_SECONDS))

@@ -45,6 +45,7 @@ _GATHER_SECONDS = 0.02
 _FIRST_REPORT_SECONDS = 1.0
 _VOLUME_RETRY_SECONDS = 1.0
 _RETRY_LONGEST = 5.0
+_MOST_EVENTS = 100
 
 
 class PodGoneError(Exception):
@@ -88,6 +89,7 @@ class PodRun:
         self._stale = asyncio.Event()
         self._reported: Json | None = None
         self._reporting = asyncio.Lock()
+        self._told: set[tuple[str, str]] = set()
         self._side: set[asyncio.Task[Any]] = set()
 
     # What the API server says
@@ -139,7 +141,10 @@ class PodRun:
         self._dirty.set()
 
     def tell(self, kind: str, reason: str, message: str) -> None:
-        """Post an Event, without waiting for it."""
+        """Post an Event, without waiting for it; the same again is not posted."""
+        if (reason, message) in self._told or len(self._told) >= _MOST_EVENTS:
+            return
+        self._told.add((reason, message))
         meta = self.facts.pod.metadata
         body = event(self.facts.pod, kind, reason, message, "kubelet", rfc3339())
         self._spawn(self._quietly(lambda: self._api.post(f"/api/v1/namespaces/{meta.namespace}/events", body)))

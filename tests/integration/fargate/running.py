@@ -6,6 +6,7 @@ import asyncio
 import os
 import sys
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -17,7 +18,7 @@ from sandbox.fargate.ledger import Ledger
 if TYPE_CHECKING:
     from sandbox.controlplane import Address
     from sandbox.fargate.bill import BillLine
-    from sandbox.processes import Child, Run
+    from sandbox.processes import Run
 
 T = TypeVar("T")
 Json = dict[str, Any]
@@ -150,37 +151,63 @@ class Cluster:
 class Fargate:
     """A node program that serves."""
 
-    child: Child
     folder: Path
     control: str
+    pid: int
 
     async def post(self, path: str) -> httpx.Response:
         async with httpx.AsyncClient(trust_env=False) as client:
             return await client.post(f"{self.control}{path}")
 
-    async def put(self, path: str, body: Json) -> httpx.Response:
+    async def put(self, path: str, body: Any) -> httpx.Response:
         async with httpx.AsyncClient(trust_env=False) as client:
             return await client.put(f"{self.control}{path}", json=body)
 
-    def bill(self, now: float) -> dict[str, BillLine]:
-        """The lines by pod name; open ones are billed up to `now`."""
-        return {line.pod: line for line in Ledger(self.folder).lines(now)}
+    def line(self, pod: str, now: float = 0.0) -> BillLine:
+        """The bill's line for the newest pod of this name; an open one is billed up to `now`."""
+        return next(line for line in reversed(Ledger(self.folder).lines(now)) if line.pod == pod)
+
+    def log(self, namespace: str, pod: str) -> str:
+        """What the container `main` has logged so far, in the runtime's form."""
+        file = self.folder / "logs" / namespace / pod / "main.log"
+        return file.read_text() if file.exists() else ""
+
+    async def until_logged(self, namespace: str, pod: str, text: str) -> None:
+        """Wait until the container's log has the text."""
+
+        async def look() -> bool | None:
+            return text in self.log(namespace, pod) or None
+
+        await until(look, f"{pod} logs {text!r}")
 
 
 StartFargate = Callable[..., Awaitable[Fargate]]
 
 
-async def start_fargate(run: Run, folder: Path, control_plane: Address, namespace: str, *options: str) -> Fargate:
-    """Start `python -m sandbox.fargate` for one namespace."""
+def node_command(folder: Path, control_plane: Address, namespace: str, *options: str) -> list[str]:
+    """The command line of a node program for one namespace."""
     kubeconfig = control_plane.kubeconfig_of("sandbox-fargate")
-    child = await run.start(
-        "fargate",
-        [
-            *(sys.executable, "-m", "sandbox.fargate"),
-            *("--folder", folder, "--kubeconfig", kubeconfig, "--profile-namespace", namespace),
-            *options,
-        ],
-        folder=ROOT,
-    )
-    ready = await child.ready_line(seconds=30)
-    return Fargate(child, folder, ready["control"])
+    return [
+        *(sys.executable, "-m", "sandbox.fargate"),
+        *("--folder", str(folder), "--kubeconfig", str(kubeconfig), "--profile-namespace", namespace),
+        *options,
+    ]
+
+
+async def start_fargate(run: Run, folder: Path, control_plane: Address, namespace: str, *options: str) -> Fargate:
+    """Start a node program that dies with the run."""
+    command = node_command(folder, control_plane, namespace, *options)
+    child = await run.start("fargate", command, folder=ROOT)
+    ready = await child.ready_line(seconds=60)
+    return Fargate(folder, ready["control"], child.pid)
+
+
+def processes_of(word: str) -> list[int]:
+    """The pids of living processes whose command line has this word."""
+    found = []
+    for folder in Path("/proc").iterdir():
+        if folder.name.isdigit():
+            with suppress(OSError):
+                if word.encode() in (folder / "cmdline").read_bytes():
+                    found.append(int(folder.name))
+    return found

@@ -69,16 +69,13 @@ async def test_grace_ends_in_sigkill(cluster: Cluster, fargate: Fargate) -> None
     code = "import signal, time; signal.signal(15, lambda *_: print('asked', flush=True)); print('up', flush=True)\n"
     code += "while True: time.sleep(1)"
     await cluster.create_pod("stubborn", pod_spec(python_container(code), terminationGracePeriodSeconds=2))
-    log = fargate.folder / "logs" / cluster.namespace / "stubborn" / "main.log"
-
-    async def up() -> bool | None:
-        return (log.exists() and "up" in log.read_text()) or None
-
-    await until(up, "the handler is installed")
+    await fargate.until_logged(cluster.namespace, "stubborn", "up")
     await cluster.delete("pods", "stubborn")
     await cluster.until_gone("stubborn")
-    assert "stdout F asked" in log.read_text()
-    assert fargate.bill(0)["stubborn"].exit_reason == "Deleted"
+    assert "stdout F asked" in fargate.log(cluster.namespace, "stubborn")
+    line = fargate.line("stubborn")
+    assert line.exit_reason == "Deleted"
+    assert line.seconds_running > 2
 
 
 async def test_environment_of_every_kind(cluster: Cluster, fargate: Fargate) -> None:
@@ -152,12 +149,7 @@ except OSError as error:
     await cluster.create_pod(
         "reader", pod_spec(container, volumes=[{"name": "pair", "secret": {"secretName": "pair"}}])
     )
-    log = fargate.folder / "logs" / cluster.namespace / "reader" / "main.log"
-
-    async def first() -> bool | None:
-        return (log.exists() and "first old" in log.read_text()) or None
-
-    await until(first, "the old value was read")
+    await fargate.until_logged(cluster.namespace, "reader", "first old")
     answer = await cluster.api.patch(
         cluster.path("secrets", "pair"),
         json={"stringData": {"a": "new", "b": "new"}},
