@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Final
 
 from controller import metrics
 from controller.benchling.client import BenchlingClient
+from controller.benchling.settings import credentials_in
 from controller.cache import Feed
 from controller.events import EventRecorder
 from controller.execute import Executor
@@ -27,6 +28,7 @@ from controller.notebook import Notebook
 from controller.observe import Observer
 from controller.queue import WorkQueue
 from controller.reconcile import Reconciler
+from controller.recovery import Recovery
 from controller.settings import ControllerSettings
 from controller.shell import watch
 from entrypackage.kubernetes import ENTRY_PACKAGES, ConfigurationError, Kubernetes, KubernetesError
@@ -61,6 +63,8 @@ class Controller:
         self._queue = WorkQueue(time.monotonic)
         self._benchling = benchling
         self._reconciler: Reconciler | None = None
+        self._recovery = Recovery(credentials_in(settings.benchling.credentials_folder))
+        benchling.on_recovery(self._recovery.happened)
         self.feed = Feed(self._kubernetes, settings.namespace, self._queue, self._notebook)
 
     async def campaign(self) -> None:
@@ -82,6 +86,7 @@ class Controller:
                 self._reconciler = self._new_reconciler()
                 parts.create_task(self._reconciler.run())
                 parts.create_task(self._resync_now_and_then())
+                parts.create_task(self._resync_after_recovery())
         except* NotLeadingError:
             # Everything has stopped; the campaign notices the loss as well and ends this.
             await asyncio.get_running_loop().create_future()
@@ -91,7 +96,7 @@ class Controller:
 
     def _new_reconciler(self) -> Reconciler:
         settings = self._settings
-        observer = Observer(self._kubernetes, settings.namespace, self._notebook)
+        observer = Observer(self._kubernetes, settings.namespace, self._notebook, self._recovery)
         executor = Executor(
             kubernetes=self._kubernetes,
             benchling=self._benchling,
@@ -112,6 +117,11 @@ class Controller:
                 await asyncio.sleep(1.0)
             else:
                 return
+
+    async def _resync_after_recovery(self) -> None:
+        while True:
+            await self._recovery.wait()
+            await self._resync_until_it_works()
 
     async def _resync_now_and_then(self) -> None:
         while True:

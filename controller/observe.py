@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from controller.jobs import PodView
     from controller.notebook import Notebook
+    from controller.recovery import Recovery
     from entrypackage.kubernetes import Kubernetes
     from entrypackage.resource import Attempt
 
@@ -28,11 +29,12 @@ class UnreadableObjectError(Exception):
 class Observer:
     """Makes observations in one namespace."""
 
-    def __init__(self, kubernetes: Kubernetes, namespace: str, notebook: Notebook) -> None:
+    def __init__(self, kubernetes: Kubernetes, namespace: str, notebook: Notebook, recovery: Recovery) -> None:
         """Read through this client; never from a cache, so that no decision rests on an old version."""
         self._kubernetes = kubernetes
         self._namespace = namespace
         self._notebook = notebook
+        self._recovery = recovery
 
     async def read(self, key: str) -> EntryPackage | None:
         """Return the object, or None if it is gone; raises `UnreadableObjectError`."""
@@ -73,6 +75,7 @@ class Observer:
             export=note.export_seen(package, now, monotonic),
             holder=note.holder,
             held_since=note.held_since,
+            benchling_back=self._recovery.since,
         )
 
     async def _order_present(self, package: EntryPackage, attempt: Attempt | None) -> bool:

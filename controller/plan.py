@@ -6,15 +6,16 @@ decision is made on what is written, and a process that dies anywhere is followe
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from controller.jobs import read_outcome
 from controller.summary import Blocked, in_progress, summarize
 from controller.transitions import may_reuse_export, pending_triggers
 from entrypackage.conditions import Reason
-from entrypackage.failures import FailureClass
+from entrypackage.failures import POLICIES, FailureClass, Provider
 from entrypackage.identity import object_name
 
 if TYPE_CHECKING:
@@ -53,6 +54,8 @@ class Observation:
     holder: PodView | None = None
     """A pod of another attempt that holds the destination."""
     held_since: datetime | None = None
+    benchling_back: datetime | None = None
+    """When Benchling came back, or was given other credentials, for the last time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +124,8 @@ class Wait:
 
     until: datetime | None = None
 
+
+BACK_SECONDS: Final = 30.0
 
 Action = (
     WriteStatus
@@ -215,14 +220,30 @@ def _start(observation: Observation, now: datetime, timing: Timing) -> Action:
     if attempt is not None and attempt.next_attempt_time is not None:
         restarts = waiting.event is not None and (attempt.given_up or attempt.failure is FailureClass.INCOMPLETE)
         if not restarts:
-            if attempt.next_attempt_time > now:
-                return Wait(attempt.next_attempt_time)
+            due = _next_try(observation, attempt.next_attempt_time)
+            if due > now:
+                return Wait(due)
             return ReuseExport() if may_reuse_export(attempt) and not waiting else BeginAttempt()
     if waiting.event is None:
         return Wait()
     since = package.status.pending.since if package.status.pending else now
     due = since + timing.quiet_period
     return BeginAttempt() if due <= now else Wait(due)
+
+
+def _next_try(observation: Observation, planned: datetime) -> datetime:
+    """Return when a failed attempt is tried again: as planned, or sooner if what it failed for has come back.
+
+    Those that were held up by one outage come back spread over `BACK_SECONDS`, each at a place of its own.
+    """
+    status, back = observation.package.status, observation.benchling_back
+    if status.attempt is None or status.attempt.failure is None or back is None or not status.history:
+        return planned
+    policy = POLICIES[status.attempt.failure]
+    if policy.provider is not Provider.BENCHLING or not policy.is_outage or status.history[0].completed_at >= back:
+        return planned
+    place = int(hashlib.sha256(observation.package.metadata.uid.encode()).hexdigest()[:8], 16) / 0xFFFFFFFF
+    return min(planned, back + timedelta(seconds=BACK_SECONDS * place))
 
 
 def _continue(observation: Observation, attempt: Attempt, now: datetime, timing: Timing) -> Action:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -23,7 +24,7 @@ from controller.plan import (
     plan,
 )
 from controller.settings import RetrySettings
-from controller.transitions import succeed
+from controller.transitions import fail, succeed
 from entrypackage.conditions import ConditionType, find_condition
 from entrypackage.failures import FailureClass
 from entrypackage.resource import ExportRecord, Pending, Status
@@ -254,6 +255,32 @@ def test_next_action(situation: str) -> None:
     action = plan(observation, NOW, TIMING)
 
     assert action == wanted
+
+
+def down() -> Observation:
+    """An attempt that failed a minute ago because Benchling was down."""
+    failed = fail(
+        with_attempt(attempt()), FailureClass.PROVIDER_DOWN, "no answer", ago(60), RetrySettings(), spread=0.5
+    )
+    waiting = failed.attempt
+    assert waiting is not None
+    later = waiting.model_copy(update={"next_attempt_time": NOW + timedelta(minutes=9)})
+    return seen(package(failed.model_copy(update={"attempt": later}), event=event()))
+
+
+def test_an_outage_that_is_over_brings_the_next_try_forward() -> None:
+    held = down()
+    back = replace(held, benchling_back=ago(31))
+    later = replace(held, benchling_back=ago(120))
+    just_now = replace(held, benchling_back=NOW)
+
+    assert plan(held, NOW, TIMING) == Wait(NOW + timedelta(minutes=9))
+    assert plan(back, NOW, TIMING) == BeginAttempt()
+    assert plan(later, NOW, TIMING) == Wait(NOW + timedelta(minutes=9)), "it failed after Benchling had come back"
+    spread = plan(just_now, NOW, TIMING)
+    assert isinstance(spread, Wait)
+    assert spread.until is not None
+    assert NOW < spread.until < NOW + timedelta(seconds=30)
 
 
 def test_first_visit_sets_every_condition() -> None:

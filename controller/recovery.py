@@ -1,0 +1,66 @@
+"""When Benchling, or the way to it, has come back: what waits for it need not wait out its back-off."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import hmac
+import logging
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Final
+
+from entrypackage.settings import SettingsError
+
+if TYPE_CHECKING:
+    from controller.benchling.settings import CredentialsSource
+
+log = logging.getLogger(__name__)
+
+CREDENTIAL_CHECK_SECONDS: Final = 20.0
+"""Kubernetes updates a mounted Secret within about a minute; this is how much later it is noticed."""
+
+
+def credential_version(source: CredentialsSource) -> str:
+    """Return a word that changes with the credentials and tells nothing of them; empty if they cannot be read."""
+    try:
+        credentials = source()
+    except SettingsError:
+        return ""
+    key = credentials.client_secret.get_secret_value().encode()
+    return hmac.new(key, b"credential version of " + credentials.client_id.encode(), hashlib.sha256).hexdigest()[:16]
+
+
+@dataclass(slots=True)
+class Recovery:
+    """Knows since when Benchling answers again, and which credentials are in use."""
+
+    source: CredentialsSource
+    since: datetime | None = None
+    version: str = ""
+    _changed: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def happened(self) -> None:
+        """Benchling answers again."""
+        self.since = datetime.now(UTC)
+        self._changed.set()
+
+    async def wait(self) -> None:
+        """Return when something has recovered: Benchling answers again, or the credentials are others."""
+        self.version = self.version or await self._read()
+        while True:
+            try:
+                async with asyncio.timeout(CREDENTIAL_CHECK_SECONDS):
+                    await self._changed.wait()
+            except TimeoutError:
+                version = await self._read()
+                if version == self.version:
+                    continue
+                log.info("the credentials have changed")
+                self.version = version
+                self.since = datetime.now(UTC)
+            self._changed.clear()
+            return
+
+    async def _read(self) -> str:
+        return await asyncio.to_thread(credential_version, self.source)
