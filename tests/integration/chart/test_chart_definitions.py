@@ -6,11 +6,12 @@ import asyncio
 import shutil
 from typing import TYPE_CHECKING
 
+import pytest
 import yaml
 
 from sandbox.controlplane import ControlPlane
 from tests.integration.chart.waiting import until
-from tests.unit.chart.helm import CHART, MINIMAL, Helm
+from tests.unit.chart.helm import CHART, MINIMAL, Helm, HelmError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -76,3 +77,8 @@ async def test_it_is_upgraded_and_outlives_its_release(programs: Programs, tmp_p
 
         await run(*install, CHART, *values)
         assert "New" not in await columns(api)
+
+        await run("uninstall", "demo")
+        with pytest.raises(HelmError, match="invalid ownership metadata"):
+            await run("upgrade", "--install", "other", CHART, *values)
+        await run("upgrade", "--install", "other", CHART, *values, "--take-ownership")

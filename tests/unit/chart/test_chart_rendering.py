@@ -67,13 +67,13 @@ def test_the_receiver_may_only_file_triggers(minimal: Rendered) -> None:
 def test_the_controller_has_exactly_what_it_uses(minimal: Rendered) -> None:
     assert rules(minimal, "controller") == (
         grants(GROUP, "entrypackages", "get list watch")
-        | grants(GROUP, "entrypackages/status", "get update patch")
+        | grants(GROUP, "entrypackages/status", "update")
         | grants("batch", "jobs", "get list watch create delete")
-        | grants("", "pods", "get list watch")
+        | grants("", "pods", "list")
         | grants("", "secrets", "get list create delete")
         | grants("", "events", "get create patch")
         | grants("coordination.k8s.io", "leases", "create")
-        | grants("coordination.k8s.io", "leases", "get update patch", "entrypackage-controller")
+        | grants("coordination.k8s.io", "leases", "get update", "entrypackage-controller")
     )
 
 
