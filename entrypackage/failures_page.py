@@ -24,7 +24,7 @@ CAUSES: Final[Mapping[FailureClass, tuple[str, ...]]] = {
     FailureClass.PROVIDER_DOWN: (
         "5xx, 408 or 425; the monthly maintenance window",
         "no connection, a time-out, a connection that broke",
-        "HTML, cut JSON or a redirect where JSON is due; 403 or 404 that is a gateway's page and not Benchling's answer",
+        "HTML, cut JSON or a redirect where JSON is due; a 403 or 404 that is a gateway's page",
         "the circuit breaker is open: nothing was sent",
     ),
     FailureClass.PROVIDER_REJECTED: ("any other 4xx",),
