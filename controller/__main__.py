@@ -137,10 +137,14 @@ async def run(settings: ControllerSettings, kubeconfig: str | None) -> int:
     async with AsyncExitStack() as stack:
         kubernetes = await stack.enter_async_context(await Kubernetes.connect(kubeconfig))
         await _check_resource(kubernetes, settings.namespace)
-        benchling = await stack.enter_async_context(BenchlingClient.from_folder(settings.benchling))
+        benchling = await stack.enter_async_context(
+            BenchlingClient.from_folder(settings.benchling, metrics.record_call)
+        )
         host = os.environ.get("POD_IP") or "127.0.0.1"
         try:
-            runner, port = await serve_health(host, settings.health_port, ready.is_set)
+            runner, port = await serve_health(
+                host, settings.health_port, ready.is_set, lambda: metrics.read_client(benchling)
+            )
         except OSError as error:
             text = f"The port {settings.health_port} on {host} for probes and metrics is not free: set healthPort."
             raise StartError(text) from error

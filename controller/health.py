@@ -11,7 +11,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
-async def serve_health(host: str, port: int, is_ready: Callable[[], bool]) -> tuple[web.AppRunner, int]:
+async def serve_health(
+    host: str, port: int, is_ready: Callable[[], bool], before_scrape: Callable[[], None]
+) -> tuple[web.AppRunner, int]:
     """Serve /livez, /readyz and /metrics; return what stops it and the port that it got. Raises OSError."""
 
     async def livez(_: web.Request) -> web.Response:
@@ -22,6 +24,7 @@ async def serve_health(host: str, port: int, is_ready: Callable[[], bool]) -> tu
         return web.Response(status=200 if ready else 503, text="ok\n" if ready else "the watches have not started\n")
 
     async def metrics(_: web.Request) -> web.Response:
+        before_scrape()
         return web.Response(body=generate_latest(), headers={"Content-Type": CONTENT_TYPE_LATEST})
 
     app = web.Application()
