@@ -13,9 +13,9 @@ import yaml
 Object = dict[str, Any]
 
 CHART = Path(__file__).parents[3] / "charts" / "entrypackage-operator"
-MINIMAL = CHART / "ci" / "minimal.yaml"
-EVERYTHING = CHART / "ci" / "everything.yaml"
-SANDBOX = CHART / "ci" / "sandbox.yaml"
+MINIMAL = CHART / "ci" / "minimal-values.yaml"
+EVERYTHING = CHART / "ci" / "everything-values.yaml"
+SANDBOX = CHART / "ci" / "sandbox-values.yaml"
 KUBERNETES = "1.34.0"
 """What `helm template` takes for the cluster's version; a helm that is built from its module knows none by itself."""
 RELEASE = "demo"
