@@ -10,7 +10,7 @@ step() {
   "$@"
 }
 
-helm=$("$bin/python" -m sandbox.toolchain path helm)
+helm=$("$bin/python" -c "import asyncio; from sandbox.toolchain import Toolchain; print(asyncio.run(Toolchain().ensure()).helm)")
 step "ruff: lint" "$bin/ruff" check --quiet .
 step "ruff: format" "$bin/ruff" format --quiet --check .
 step "mypy: types" "$bin/mypy" --no-error-summary
@@ -18,3 +18,4 @@ step "import-linter: who may import whom" "$bin/lint-imports" --no-logo
 step "shellcheck: scripts" "$bin/shellcheck" .ci/run scripts/*.sh
 step "helm lint: chart" "$helm" lint --strict --quiet charts/entrypackage-operator -f charts/entrypackage-operator/ci/minimal-values.yaml
 step "generated: crds/" "$bin/python" -m entrypackage.crd --check
+step "generated: docs/failures.md" "$bin/python" -m entrypackage.failures_page --check
