@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Self
 
 import aiohttp
@@ -126,6 +127,8 @@ class Kubernetes:
 
         Raises `ConfigurationError`. Nothing is asked of the API server yet.
         """
+        if kubeconfig is not None:
+            _demand_file(kubeconfig)
         configuration = Configuration()
         try:
             if kubeconfig is not None:
@@ -246,6 +249,12 @@ class Kubernetes:
             raise _error(response.status, received)
         answer: Object = json.loads(received)
         return answer
+
+
+def _demand_file(kubeconfig: str) -> None:
+    """Raise `ConfigurationError` if the file is not there; of that the library would log a line of its own."""
+    if not Path(kubeconfig).is_file():
+        raise ConfigurationError(f"No way to the Kubernetes API: there is no kubeconfig {kubeconfig}.")
 
 
 def _path(kind: Kind, namespace: str, name: str = "") -> str:
