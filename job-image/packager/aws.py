@@ -89,7 +89,7 @@ class AwsRequest:
     """One request; `body` may be sent several times."""
 
     method: str
-    url: str
+    address: Address
     headers: Mapping[str, str] = field(default_factory=dict)
     body: Sequence[bytes | bytearray | memoryview] = ()
     body_hash: str = UNSIGNED_BODY
@@ -135,6 +135,8 @@ class Aws:
                 if error.code in _STALE_CREDENTIALS:
                     self._credentials.forget()
                 elif not error.transient:
+                    if fence is not None:
+                        await fence.confirm()  # what the winner of the claim did, such as ending our uploads, looks odd
                     raise
                 problem = error
             failures += 1
@@ -145,7 +147,7 @@ class Aws:
             await asyncio.sleep(delay)
 
     async def _once(self, request: AwsRequest, fence: Fence | None) -> AwsAnswer:
-        address = Address.parse(request.url)
+        address = request.address
         provider = await self._credentials.provider()
         if fence is not None:
             await fence.refresh()
@@ -187,6 +189,9 @@ class Fence:
 
     async def refresh(self) -> None:
         """Check the claim if its last check is getting old; raises `Superseded` if it is lost."""
+
+    async def confirm(self) -> None:
+        """Check the claim now; raises `Superseded` if it is lost."""
 
     def test(self) -> None:
         """Raise `StaleClaim` if the last check is too old to write now."""

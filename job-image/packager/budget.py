@@ -19,7 +19,7 @@ _DEFAULT_CPU: Final = 1000
 _PROGRAM_BYTES: Final = 96 * MIB
 """What the program itself takes, with a directory of some ten thousand members."""
 
-PUT_BYTES: Final = 8 * MIB
+PUT_BYTES: Final = 5 * MIB
 """Members up to this size are put by one request; larger ones in parts of at least this size."""
 
 _MOST_PARTS: Final = 10_000
@@ -43,9 +43,9 @@ class Budget:
         memory = memory_bytes or _DEFAULT_MEMORY
         cpu = cpu_millis or _DEFAULT_CPU
         return cls(
-            buffer_bytes=min(max((memory - _PROGRAM_BYTES) // 12, 2 * PUT_BYTES), 256 * MIB),
+            buffer_bytes=min(max((memory - _PROGRAM_BYTES) // 20, 2 * PUT_BYTES), 256 * MIB),
             puts=min(max(64 * cpu // 1000, 16), 256),
-            readers=min(max(8 * cpu // 1000, 4), 32),
+            readers=min(max(4 * cpu // 1000, 3), 16),
         )
 
     @classmethod

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Final
 
 from packager.aws import Fence, StaleClaim, Superseded
 from packager.clock import boot_seconds
-from packager.inventory import ClaimMark, Inventory, InventoryDamagedError, parse_inventory
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from packager.inventory import Inventory
     from packager.store import Store
 
 FRESH_SECONDS: Final = 5.0
@@ -23,15 +23,12 @@ _RENEW_SECONDS: Final = 3.0
 class Claim(Fence):
     """The right to write one package; lost as soon as somebody else puts the inventory."""
 
-    def __init__(
-        self, store: Store, key: str, mark: ClaimMark, etag: str | None, clock: Callable[[], float] = boot_seconds
-    ) -> None:
+    def __init__(self, store: Store, key: str, etag: str | None, clock: Callable[[], float] = boot_seconds) -> None:
         """Know the inventory's key and the ETag that it had when it was read."""
         self.inventory: Inventory | None = None
         """As last written by this claim."""
         self._store = store
         self._key = key
-        self._mark = mark
         self._etag = etag
         self._clock = clock
         self._checked = -FRESH_SECONDS * 2
@@ -49,14 +46,22 @@ class Claim(Fence):
         async with self._lock:
             if self._clock() - self._checked < _RENEW_SECONDS:
                 return
-            while True:
-                began = self._clock()
-                facts = await self._store.head(self._key)
-                if facts is None or facts.etag != self._etag:
-                    raise Superseded
-                self._checked = began
-                if self._clock() - began <= FRESH_SECONDS:  # else it took too long, or the process was paused in it
-                    return
+            await self._check()
+
+    async def confirm(self) -> None:
+        """Check the claim now; raises `Superseded` if it is lost."""
+        async with self._lock:
+            await self._check()
+
+    async def _check(self) -> None:
+        while True:
+            began = self._clock()
+            facts = await self._store.head(self._key)
+            if facts is None or facts.etag != self._etag:
+                raise Superseded
+            self._checked = began
+            if self._clock() - began <= FRESH_SECONDS:  # else it took too long, or the process was paused in it
+                return
 
     async def write(self, inventory: Inventory) -> None:
         """Put the inventory over the one that was read or written last; raises `Superseded` if another is there.
@@ -78,13 +83,3 @@ class Claim(Fence):
         if found is None or found[0] != body:
             raise Superseded
         return found[1]
-
-    async def still_ours(self) -> bool:
-        """Read the inventory and say whether it names this claim."""
-        found = await self._store.get(self._key)
-        if found is None:
-            return False
-        try:
-            return parse_inventory(found[0]).claim == self._mark
-        except InventoryDamagedError:
-            return False

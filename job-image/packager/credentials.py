@@ -108,7 +108,7 @@ class RoleCredentials:
             if self._base is not None:
                 sts = Aws(self._client, self._base, service="sts", region=self._region)
                 digest = hashlib.sha256(body).hexdigest()
-                answer = await sts.send(AwsRequest("POST", self._endpoint, headers, [body], digest))
+                answer = await sts.send(AwsRequest("POST", Address.parse(self._endpoint), headers, [body], digest))
                 return answer.body.decode("utf-8", "replace")
             return await self._post_unsigned(headers, body)
         except (AwsError, ConnectionBroken) as error:

@@ -7,6 +7,7 @@ Why it is not a library: docs/decisions/0010-transport.md.
 from __future__ import annotations
 
 import asyncio
+import re
 from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, Self
@@ -19,7 +20,8 @@ if TYPE_CHECKING:
 SLICE_BYTES: Final = 256 * 1024
 """A body is written in slices of this size, so that no second copy of it piles up in the transport."""
 
-_QUEUE_BYTES: Final = 1024 * 1024
+_QUEUE_BYTES: Final = 384 * 1024
+_NOT_IN_URL: Final = re.compile(r"[^\x21-\x7e]")
 _HEAD_BYTES: Final = 64 * 1024
 _CONNECT_SECONDS: Final = 15.0
 _IDLE_REUSE_SECONDS: Final = 4.0  # S3 closes idle connections after about 5 s; a younger one is most likely alive
@@ -45,7 +47,7 @@ class Address:
         parts = urlsplit(url)
         if parts.scheme not in {"http", "https"} or not parts.hostname:
             raise ValueError("The address is not an absolute http or https URL.")
-        if any(ord(character) <= 0x20 or ord(character) > 0x7E for character in url):
+        if _NOT_IN_URL.search(url):
             raise ValueError("The address holds characters that a URL cannot hold.")
         target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
         secure = parts.scheme == "https"
@@ -79,7 +81,7 @@ class _Wire(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
         self.transport = transport
-        transport.set_write_buffer_limits(high=SLICE_BYTES)
+        transport.set_write_buffer_limits(high=SLICE_BYTES // 2)
 
     def data_received(self, data: bytes) -> None:
         self.chunks.append(data)

@@ -68,15 +68,15 @@ class Inventory:
     missing: Sequence[str] = ()
     missing_count: int = 0
     notified: Notified | None = None
-    complete: bool = False
-    """Whether the package is as the claim's order says, deletes aside."""
+    settled: bool = False
+    """Whether the claim's holder has nothing more to do here."""
 
     def to_json(self) -> bytes:
         """Write it; the same inventory always gives the same bytes."""
         document = {
             "format_version": FORMAT_VERSION,
             "entry_id": self.entry_id,
-            "complete": self.complete,
+            "settled": self.settled,
             "claim": _mark(self.claim),
             "notified": _told(self.notified),
             "missing": list(self.missing),
@@ -145,7 +145,7 @@ def parse_inventory(raw: bytes) -> Inventory:
                 notified["request_id"],
                 str(notified["message_id"]),
             ),
-            complete=bool(document["complete"]),
+            settled=bool(document["settled"]),
         )
     except InventoryDamagedError:
         raise

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 from entrypackage.failures import Failure, FailureClass
 from packager.aws import Aws, AwsError, AwsRequest, Fence
-from packager.http1 import Client, ConnectionBroken
+from packager.http1 import Address, Client, ConnectionBroken
 
 if TYPE_CHECKING:
     from entrypackage.order import Order
@@ -70,7 +70,7 @@ class Queue:
         """Send one message and return its id; raises `Failure` (`NotificationFailed` unless access is denied)."""
         text = json.dumps({"QueueUrl": self._queue_url, "MessageBody": body, **attributes}).encode()
         headers = {"content-type": "application/x-amz-json-1.0", "x-amz-target": "AmazonSQS.SendMessage"}
-        request = AwsRequest("POST", self._endpoint, headers, [text], hashlib.sha256(text).hexdigest())
+        request = AwsRequest("POST", Address.parse(self._endpoint), headers, [text], hashlib.sha256(text).hexdigest())
         try:
             answer = await self._aws.send(request, fence)
         except AwsError as error:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 
 from entrypackage.failures import Failure, FailureClass
 from entrypackage.order import PackedPackage, Report
-from packager.claim import Claim
+from packager.claim import FRESH_SECONDS, Claim
 from packager.directory import learn
 from packager.inventory import ClaimMark, Entry, Inventory, Notified, Standing
 from packager.metadata import Facts, first_canvas, manifest_checksum, render
@@ -52,6 +52,8 @@ if TYPE_CHECKING:
 log = logging.getLogger("packager")
 
 _CLEAN_UP_SECONDS: Final = 20.0
+_SETTLE_SECONDS: Final = 5.0
+_WIRE_SECONDS: Final = 1.0
 _T = TypeVar("_T")
 
 
@@ -81,7 +83,6 @@ class Findings:
     files: Mapping[str, bytes]
     """The metadata files, rendered."""
     checksum: str
-    plan: TransferPlan
 
 
 @dataclass(slots=True)
@@ -138,19 +139,38 @@ class Packing:
     async def run(self) -> None:
         """Do it; raises `Failure`."""
         findings = await self._find_out()
-        claim = Claim(self._store, self._inventory_key, self._mark, findings.etag)
+        claim = Claim(self._store, self._inventory_key, findings.etag)
         claimed = claimed_inventory(findings.previous, self._mark, findings.content.files, findings.existing)
         await claim.write(claimed)
+        try:
+            await self._write(findings, claimed, claim)
+        except BaseException as error:
+            await self._settle(claim, error)
+            raise
+
+    async def _write(self, findings: Findings, claimed: Inventory, claim: Claim) -> None:
+        existing = await self._outwait(findings, claim)
         await self._end_old_uploads()
-        await self._transfer(findings, claimed, claim)
+        plan = await self._plan(findings, existing)
+        await self._transfer(plan, findings.previous, claimed, claim)
         with self._stage("metadata"):
             package = await self._put_metadata(findings, claim)
         inventory = await self._publish(claimed, package, findings, claim)
         await self._announce(inventory, package, findings.checksum, claim)
 
+    async def _settle(self, claim: Claim, error: BaseException) -> None:
+        """Say in the inventory that this attempt writes no more, so that the next one need not wait for it."""
+        if isinstance(error, Failure) and error.failure in {FailureClass.SUPERSEDED, FailureClass.DESTINATION_DOWN}:
+            return
+        if claim.inventory is None or claim.inventory.settled:
+            return
+        with contextlib.suppress(Failure, TimeoutError):
+            await asyncio.wait_for(claim.write(replace(claim.inventory, settled=True)), _SETTLE_SECONDS)
+
     async def foresee(self) -> TransferPlan:
         """Do only what changes nothing, and return what would be done; raises `Failure`."""
-        return (await self._find_out()).plan
+        findings = await self._find_out()
+        return await self._plan(findings, findings.existing)
 
     async def _find_out(self) -> Findings:
         with self._stage("reading the directory"):
@@ -163,9 +183,22 @@ class Packing:
         facts = Facts(content.files, missing, self._canvas(previous), content.notices)
         checksum = manifest_checksum(self._order, facts)
         files = render(self._order, facts)  # before anything is written: an entry that cannot be rendered costs nothing
-        with self._stage("comparing"):
-            plan = await self._plan(content, previous, existing)
-        return Findings(content, previous, existing, etag, files, checksum, plan)
+        return Findings(content, previous, existing, etag, files, checksum)
+
+    async def _outwait(self, findings: Findings, claim: Claim) -> Mapping[str, Listed]:
+        """Let the last requests of an attempt that was displaced pass by, then look again.
+
+        It may write for `FRESH_SECONDS` after its last look at its claim; what is compared before that may be
+        overwritten after it.
+        """
+        displaced = findings.previous.inventory
+        if displaced.claim is None or displaced.claim == self._mark or displaced.settled:
+            return findings.existing
+        with self._stage("waiting for the attempt that was displaced"):
+            await asyncio.sleep(FRESH_SECONDS + _WIRE_SECONDS)
+            await claim.confirm()
+            listed = await self._store.objects(self._prefix)
+        return {key.removeprefix(self._prefix): found for key, found in listed.items()}
 
     @contextlib.contextmanager
     def _stage(self, name: str) -> Iterator[None]:
@@ -196,7 +229,11 @@ class Packing:
     def _canvas(self, previous: Previous) -> str | None:
         return self._order.canvas_id or previous.canvas_id or first_canvas(self._order.entry)
 
-    async def _plan(self, content: Content, previous: Previous, existing: Mapping[str, Listed]) -> TransferPlan:
+    async def _plan(self, findings: Findings, existing: Mapping[str, Listed]) -> TransferPlan:
+        with self._stage("comparing"):
+            return await self._compare(findings.content, findings.previous, existing)
+
+    async def _compare(self, content: Content, previous: Previous, existing: Mapping[str, Listed]) -> TransferPlan:
         candidates = skip_candidates(content.files, previous, existing)
         found: dict[str, ObjectFacts | None] = {}
 
@@ -216,8 +253,7 @@ class Packing:
         for key, upload in await self._store.uploads(self._prefix):
             await self._store.abort_upload(key, upload)
 
-    async def _transfer(self, findings: Findings, claimed: Inventory, claim: Claim) -> None:
-        plan = findings.plan
+    async def _transfer(self, plan: TransferPlan, previous: Previous, claimed: Inventory, claim: Claim) -> None:
         transfer = Transfer(self._archive, self._store, claim, self._tools.budget, self._prefix, self._tools.progress)
         try:
             with self._stage("members"):
@@ -230,7 +266,7 @@ class Packing:
         except Failure as failure:
             await transfer.give_up()
             if failure.failure is FailureClass.ARCHIVE_REFUSED and not self.outcome.touched:
-                await self._withdraw(findings.previous, claimed, claim)
+                await self._withdraw(previous, claimed, claim)
             raise
         except BaseException:
             await asyncio.wait_for(transfer.give_up(), _CLEAN_UP_SECONDS)
@@ -313,6 +349,7 @@ class Packing:
         if due.due:
             notified = Notified(checksum, taken.event_id, taken.request_id, str(message_id))
             inventory = replace(inventory, notified=notified)
+        inventory = replace(inventory, settled=True)
         if inventory != claim.inventory:
             await claim.write(inventory)
 

@@ -146,7 +146,7 @@ def claimed_inventory(
         before = keys.get(file.name)
         standing = before.standing if before else _first_standing(file.name, existing)
         keys[file.name] = Entry(file.member.size, file.member.crc32, standing)
-    return replace(previous.inventory, claim=mark, keys=keys, complete=False)
+    return replace(previous.inventory, claim=mark, keys=keys, settled=False)
 
 
 def _first_standing(name: str, existing: Mapping[str, Listed]) -> Standing:
@@ -193,7 +193,7 @@ def publish(
         elif name in existing:
             kept_back += 1
             keys[name] = replace(entry, standing=Standing.STALE)
-    return Published(replace(claimed, keys=keys, complete=True), sorted(deletes), kept_back)
+    return Published(replace(claimed, keys=keys), sorted(deletes), kept_back)
 
 
 def swept(inventory: Inventory, deletes: Sequence[str]) -> Inventory:

@@ -78,7 +78,7 @@ class Store:
     def __init__(self, aws: Aws, base_url: str, options: ObjectOptions) -> None:
         """Talk to the bucket whose objects are at ``<base_url>/<key>``."""
         self._aws = aws
-        self._base = base_url
+        self._base = Address.parse(base_url)
         self._options = options.headers()
 
     @property
@@ -91,11 +91,12 @@ class Store:
         headers: Mapping[str, str] | None = None, body: Body = (), fence: Fence | None = None,
         expected: Sequence[int] = (),
     ) -> AwsAnswer | AwsError:  # fmt: skip
-        url = f"{self._base}/{quote(key, safe='/~')}"
+        target = f"{self._base.target.rstrip('/')}/{quote(key, safe='/~')}"
         if query is not None:
-            url += "?" + urlencode(sorted(query.items()), quote_via=quote, safe="")
+            target += "?" + urlencode(sorted(query.items()), quote_via=quote, safe="")
+        address = Address(self._base.secure, self._base.host, self._base.port, target)
         try:
-            return await self._aws.send(AwsRequest(method, url, headers or {}, body), fence)
+            return await self._aws.send(AwsRequest(method, address, headers or {}, body), fence)
         except AwsError as error:
             if error.status in expected:
                 return error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import mimetypes
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
@@ -36,6 +37,12 @@ class Progress:
 
 def content_type(name: str) -> str:
     """Return the content type that a file's name promises."""
+    last = name.rpartition("/")[2]
+    return _type_of(".".join(["x", *last.split(".")[-2:]]).lower() if "." in last else "x")
+
+
+@functools.lru_cache(maxsize=1024)
+def _type_of(name: str) -> str:
     found, encoding = _TYPES.guess_type(name, strict=True)
     if encoding:
         return {"gzip": "application/gzip", "bzip2": "application/x-bzip2", "xz": "application/x-xz"}.get(

@@ -36,10 +36,8 @@ class Origin:
     def __enter__(self) -> Self:
         origin = self
 
-        class Handler(_Handler):
-            served = origin
-
-        self._server = _Server(("127.0.0.1", 0), Handler)
+        handler = type("Handler", (_Handler,), {"served": origin})
+        self._server = _Server(("127.0.0.1", 0), handler)
         self._server.daemon_threads = True
         threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
         return self

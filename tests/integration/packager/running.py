@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import multiprocessing
+import multiprocessing.process
 import os
-import subprocess
 import sys
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -25,6 +27,7 @@ from entrypackage.order import (
     parse_report,
 )
 from entrypackage.trigger import Taken, Trigger
+from packager.cli import main
 from tests.integration.packager.stores import KEYS, REGION
 
 ROOT = Path(__file__).parents[3]
@@ -126,35 +129,82 @@ def write_order(order: Order, folder: Path, part_bytes: int = 900 * 1024) -> str
     return encoded.digest
 
 
-def start(order: Order, folder: Path, **variables: str) -> subprocess.Popen[bytes]:
+class Running:
+    """A packager that runs: a process of its own, forked from one that has imported what it needs already."""
+
+    def __init__(self, process: multiprocessing.process.BaseProcess, folder: Path) -> None:
+        self._process = process
+        self._folder = folder
+
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        assert self._process.pid is not None
+        return self._process.pid
+
+    @property
+    def alive(self) -> bool:
+        """Whether it has not ended yet."""
+        return self._process.is_alive()
+
+    def signal(self, number: int) -> None:
+        """Send it a signal, unless it has ended."""
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self.pid, number)
+
+    def ended(self, seconds: float = 120) -> Ended:
+        """Wait for its end and read what it left."""
+        self._process.join(seconds)
+        code = self._process.exitcode
+        log = (self._folder / "log").read_text()
+        assert code is not None, f"still running:\n{log}"
+        text = (self._folder / "report").read_text() if (self._folder / "report").exists() else ""
+        report = parse_report(text)
+        assert report is not None or code < 0, f"no report, exit code {code}:\n{log}"
+        return Ended(code, report or Report(), log)
+
+
+_CONTEXT = multiprocessing.get_context("forkserver")
+_CONTEXT.set_forkserver_preload(["packager.attempt", "packager.cli", "entrypackage.order"])
+
+
+def _main(arguments: list[str], variables: dict[str, str], log: str) -> None:
+    os.environ.clear()
+    os.environ.update(variables)
+    file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
+    os.dup2(file, 1)
+    os.dup2(file, 2)
+    sys.exit(main(arguments))
+
+
+def start(order: Order, folder: Path, **variables: str) -> Running:
     """Start a packager; its report goes to ``folder/report``."""
-    digest = write_order(order, folder / "order")
-    command = [
-        sys.executable, "-m", "packager", "run", "--order", str(folder / "order"), "--digest", digest,
-        "--termination-log", str(folder / "report"),
-    ]  # fmt: skip
-    with (folder / "log").open("wb") as log:
-        return subprocess.Popen(command, stdout=log, stderr=log, env=environment(**variables), cwd=ROOT)
-
-
-def ended(process: subprocess.Popen[bytes], folder: Path, seconds: float = 120) -> Ended:
-    """Wait for a packager and read what it left."""
-    code = process.wait(seconds)
-    text = (folder / "report").read_text() if (folder / "report").exists() else ""
-    log = (folder / "log").read_text()
-    report = parse_report(text)
-    assert report is not None or code < 0, f"no report, exit code {code}:\n{log}"
-    return Ended(code, report or Report(), log)
-
-
-def run(attempt: Attempt, folder: Path, **variables: str) -> Ended:
-    """Run a packager to its end."""
     folder.mkdir(parents=True, exist_ok=True)
     for name in ("report", "log"):
         (folder / name).unlink(missing_ok=True)
     for part in (folder / "order").glob("part-*"):
         part.unlink()
-    return ended(start(attempt.order(), folder, **variables), folder)
+    digest = write_order(order, folder / "order")
+    arguments = [
+        "run",
+        "--order",
+        str(folder / "order"),
+        "--digest",
+        digest,
+        "--termination-log",
+        str(folder / "report"),
+    ]
+    process = _CONTEXT.Process(
+        target=_main, args=(arguments, environment(**variables), str(folder / "log")), daemon=True
+    )
+    (folder / "log").touch()
+    process.start()
+    return Running(process, folder)
+
+
+def run(attempt: Attempt, folder: Path, **variables: str) -> Ended:
+    """Run a packager to its end."""
+    return start(attempt.order(), folder, **variables).ended()
 
 
 def read_json(contents: dict[str, bytes], key: str) -> Any:

@@ -1,0 +1,84 @@
+"""Servers for measurements, each a process of its own: archives by ranges with sendfile, and a line with a delay.
+
+``python -m tests.performance.serving files FOLDER`` and ``… delay HOST PORT MILLISECONDS`` print their port and serve
+until they are ended.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import socket
+import sys
+import threading
+from pathlib import Path
+
+
+def serve_files(folder: Path) -> None:
+    """Serve a folder's files by GET with ranges; reads nothing into this process."""
+    listener = socket.create_server(("127.0.0.1", 0), backlog=256)
+    print(listener.getsockname()[1], flush=True)
+    while True:
+        connection, _ = listener.accept()
+        threading.Thread(target=_converse, args=(connection, folder), daemon=True).start()
+
+
+def _converse(connection: socket.socket, folder: Path) -> None:
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    with connection, contextlib.suppress(OSError):
+        held = b""
+        while True:
+            while b"\r\n\r\n" not in held:
+                piece = connection.recv(65536)
+                if not piece:
+                    return
+                held += piece
+            head, _, held = held.partition(b"\r\n\r\n")
+            _answer(connection, folder, head.decode("latin-1"))
+
+
+def _answer(connection: socket.socket, folder: Path, head: str) -> None:
+    request, *lines = head.split("\r\n")
+    headers = {name.strip().lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
+    with (folder / Path(request.split()[1].partition("?")[0]).name).open("rb") as file:
+        size = os.fstat(file.fileno()).st_size
+        start, end = 0, size
+        if wanted := headers.get("range"):
+            first, _, last = wanted.removeprefix("bytes=").partition("-")
+            start, end = (int(first), min(size, int(last) + 1) if last else size) if first else (max(0, size - int(last)), size)
+        status = "206 Partial Content" if wanted else "200 OK"
+        extra = f"Content-Range: bytes {start}-{end - 1}/{size}\r\n" if wanted else ""
+        connection.sendall(
+            f'HTTP/1.1 {status}\r\nETag: "fixed"\r\nContent-Length: {end - start}\r\n{extra}\r\n'.encode("latin-1")
+        )
+        while start < end:
+            start += os.sendfile(connection.fileno(), file.fileno(), start, min(end - start, 1 << 20))
+
+
+async def serve_delay(host: str, port: int, seconds: float) -> None:
+    """Forward connections, each direction `seconds` late."""
+
+    async def one(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        there_reader, there_writer = await asyncio.open_connection(host, port)
+        await asyncio.gather(_late(reader, there_writer, seconds), _late(there_reader, writer, seconds))
+
+    server = await asyncio.start_server(one, "127.0.0.1", 0, backlog=256)
+    print(server.sockets[0].getsockname()[1], flush=True)
+    async with server:
+        await server.serve_forever()
+
+
+async def _late(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, seconds: float) -> None:
+    loop = asyncio.get_running_loop()
+    with contextlib.suppress(OSError):
+        while piece := await reader.read(65536):
+            loop.call_later(seconds, writer.write, piece)
+    loop.call_later(seconds, writer.close)
+
+
+if __name__ == "__main__":
+    if sys.argv[1] == "files":
+        serve_files(Path(sys.argv[2]))
+    else:
+        asyncio.run(serve_delay(sys.argv[2], int(sys.argv[3]), float(sys.argv[4]) / 1000))
