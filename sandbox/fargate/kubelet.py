@@ -95,19 +95,20 @@ class KubeletServer:
             if before is None:
                 raise LogsError(f'previous terminated container "{container}" in pod "{pod}" not found')
             return before, None
-        live = self._live(namespace, pod, container)
+        live = self._live(namespace, pod, container, file)
         if not file.exists():
             raise LogsError(f'container "{container}" in pod "{pod}" is not available')
         return file, live
 
-    def _live(self, namespace: str, pod: str, container: str) -> ContainerLog | None:
+    def _live(self, namespace: str, pod: str, container: str, file: Path) -> ContainerLog | None:
         run = self.node.find(namespace, pod) if self.node is not None else None
         if run is None:
             return None
         one = next((one for one in [*run.init, *run.containers] if one.container.name == container), None)
         if one is None:
             raise LogsError(f'container "{container}" is not in pod "{pod}"')
-        if one.log is None and isinstance(one.view.state, Waiting):
+        adopted = one.log is None and file.exists()
+        if not adopted and one.log is None and isinstance(one.view.state, Waiting):
             reason = one.view.state.reason
             raise LogsError(f'container "{container}" in pod "{pod}" is waiting to start: {reason}')
         return one.log

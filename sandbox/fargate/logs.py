@@ -94,6 +94,16 @@ def previous_log(file: Path) -> Path | None:
     return _aside(file, number - 1) if number else None
 
 
+def move_aside(folder: Path) -> None:
+    """Keep the logs of an earlier pod of the same name, as `<pod>~<number>`."""
+    if not folder.exists():
+        return
+    number = 1
+    while (other := folder.with_name(f"{folder.name}~{number}")).exists():
+        number += 1
+    folder.rename(other)
+
+
 @dataclass(frozen=True)
 class LogQuery:
     """What `kubectl logs` asks for; times are Unix seconds."""

@@ -15,6 +15,7 @@ from sandbox.fargate.api import Api, ApiError
 from sandbox.fargate.clock import rfc3339, unix_now
 from sandbox.fargate.container import ContainerLife
 from sandbox.fargate.grace import Grace
+from sandbox.fargate.logs import move_aside
 from sandbox.fargate.objects import event
 from sandbox.fargate.podvolumes import PodVolumes
 from sandbox.fargate.status import (
@@ -153,6 +154,7 @@ class PodRun:
 
     async def run(self) -> None:
         """Run the pod to its end and stay until its object is gone."""
+        move_aside(self.log_folder)
         reporter = asyncio.create_task(self._report_for_ever())
         asyncio.get_running_loop().call_later(_FIRST_REPORT_SECONDS, self.changed)
         try:
