@@ -212,10 +212,9 @@ GALLERY: dict[str, tuple[str, Callable[[], Archive]]] = {
     "good-descriptors": ("nothing wrong: sizes in data descriptors", _good(descriptor=True)),
     "good-zip64": ("nothing wrong: 64-bit end records", _good(zip64=True)),
     "good-directories": ("nothing wrong: directory members among the files", _named("raw/", "raw/a.txt")),
-    "good-comment": (
-        "nothing wrong: an archive comment",
-        lambda: ZipStream([_GOOD], comment=b"PK\5\6 made by a test"),
-    ),
+    "good-comment": ("nothing wrong: an archive comment", lambda: ZipStream([_GOOD], comment=b"made by a test")),
+    "comment-signature": ("a comment that holds an end record's signature",
+                          lambda: ZipStream([_GOOD], comment=b"PK\5\6 made by a test")),
     "good-prefix": (
         "nothing wrong: bytes before the first member",
         lambda: whole(assembled([(_GOOD, None)], prefix=b"#!stub\n")),

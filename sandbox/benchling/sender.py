@@ -250,7 +250,7 @@ class Sender:
         if self._take("webhook_malformed", outgoing):
             return der.replace(",", "")
         if self._take("webhook_bad_base64", outgoing):
-            return f"{raw} v1bder,%%%"
+            return f"{raw} v1bder,abcde"
         if self._take("webhook_two_signatures", outgoing):
             return f"{self._keys.foreign.sign(webhook_id, timestamp, body)[1]} {raw} {der}"
         return f"{raw} {der}"

@@ -132,11 +132,11 @@ class BenchlingServer:
             return await _send(request, reply)
 
         server = web.Server(answer, access_log=None)
-        runner = web.ServerRunner(server)
+        runner = web.ServerRunner(server, shutdown_timeout=1.0)
         await runner.setup()
         self._runners.append(runner)
         try:
-            await web.TCPSite(runner, host, port, backlog=1024, shutdown_timeout=1.0).start()
+            await web.TCPSite(runner, host, port, backlog=1024).start()
         except OverflowError:
             message = f"{port} is not a port; choose one from 0 (any free one) to 65535"
             raise CannotServe(message) from None

@@ -59,10 +59,10 @@ def _headers(tenant_api: str, client: str, secret: str) -> dict[str, str]:
     return {"authorization": f"Bearer {answer.json()['access_token']}"}
 
 
-def _furnish(case: schemathesis.Case, tenant: Tenant, turn: int) -> None:
+def _furnish(case: schemathesis.Case[Any], tenant: Tenant, turn: int) -> None:
     """Put ids that exist into a generated request: without them every answer would be a refusal."""
     known = tenant.known
-    for name in list(case.path_parameters or {}):
+    for name in list(case.path_parameters):
         if known.get(name):
             case.path_parameters[name] = known[name][turn % len(known[name])]
     query = case.query if isinstance(case.query, dict) else {}
@@ -108,7 +108,7 @@ def _envelope(response: Any) -> None:
     max_examples=20, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck),
     phases=[Phase.explicit, Phase.generate],
 )  # fmt: skip
-def test_operation(case: schemathesis.Case, tenant: Tenant) -> None:
+def test_operation(case: schemathesis.Case[Any], tenant: Tenant) -> None:
     """Generated requests, three of four with ids that exist."""
     ready, turn = tenant.ready, next(_TURN)
     operation = case.operation.definition.raw["operationId"]

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from aiohttp import web
-from benchling_sdk.apps.helpers.webhook_helpers import WebhookVerificationError, jwk_url_provider, verify
-from jsonschema import Draft202012Validator
+from benchling_sdk.apps.helpers.webhook_helpers import WebhookVerificationError, jwks_by_app_definition, verify
+from jsonschema import Draft202012Validator  # type: ignore[import-untyped]
 
 from sandbox.benchling.control import Control
 from sandbox.benchling.server import BenchlingServer
@@ -18,6 +18,8 @@ from tests.contract.specification import message_schemas, webhooks
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+
+    from jwcrypto.jwk import JWKSet  # type: ignore[import-untyped]
 
 SENT = {
     "v2.entry.created", "v2.entry.updated.fields", "v2.entry.updated.reviewRecord", "v2.canvas.created",
@@ -79,9 +81,13 @@ async def _send_everything(server: BenchlingServer) -> None:
 async def _verified(server: BenchlingServer, headers: dict[str, str], body: bytes) -> None:
     """Verify as the SDK does, with the simulator's key server. Raises what the SDK raises."""
     ready = server.ready()
-    provider = jwk_url_provider(str(ready["jwks"]))
+    url = str(ready["jwks"])
+
+    def keys(app_definition_id: str) -> JWKSet:
+        return jwks_by_app_definition(app_definition_id, jwk_url_provider=lambda _id: url)
+
     # The SDK's helper blocks, and the key server runs on this loop.
-    await asyncio.to_thread(verify, str(ready["appDefinitionId"]), body.decode(), headers, provider)
+    await asyncio.to_thread(verify, str(ready["appDefinitionId"]), body.decode(), headers, keys)
 
 
 async def test_bodies_follow_the_webhook_file(server: BenchlingServer, inbox: Inbox) -> None:
