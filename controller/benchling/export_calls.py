@@ -61,7 +61,9 @@ class ExportCalls(Port):
         """Return how an export stands; `TaskGone` if Benchling does not keep it any more."""
         try:
             answer = await self._get(GET_TASK, f"/tasks/{quoted(task_id)}", priority=priority, deadline=deadline)
-        except NotFound:
+        except NotFound as failure:
+            if failure.status == 403:
+                raise
             self._slots.ended(task_id)
             return TaskGone()
         task = read_task(answer, GET_TASK.name)
