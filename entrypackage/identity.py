@@ -37,7 +37,7 @@ def object_name(exact_id: str) -> str:
     """Return the name of the object for a Benchling id: lower case, DNS-safe, with 6 hex of the exact id's SHA-256.
 
     >>> object_name("etr_Ab12")
-    'etr-ab12-1e3ac3'
+    'etr-ab12-b416b3'
     """
     safe = re.sub(r"[^a-z0-9]+", "-", exact_id.lower()).strip("-")
     safe = safe[: NAME_CHARS - _SUFFIX_CHARS - 1].strip("-")

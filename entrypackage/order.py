@@ -24,6 +24,9 @@ PART_BYTES: Final = 900 * 1024
 REPORT_BYTES: Final = 4096
 """What Kubernetes keeps of a termination message."""
 
+_SHORT_SENTENCE: Final = 64
+"""A sentence of so few characters is not shortened any more."""
+
 RevealedSecret = Annotated[SecretStr, PlainSerializer(lambda v: v.get_secret_value(), return_type=str)]
 """A secret that prints as ``***`` but is written out in an order's JSON, which only ever lives in Secrets."""
 
@@ -223,9 +226,11 @@ class Report(Model):
             return self.model_copy(update={"missing": self.missing[: len(self.missing) // 2]})
         if self.notices:
             return self.model_copy(update={"notices": self.notices[:-1]})
-        if len(self.message) > 1:
+        if len(self.message) > _SHORT_SENTENCE:
             return self.model_copy(update={"message": self.message[: len(self.message) // 2] + "…"})
-        return Report(order_digest=self.order_digest, failure=self.failure, touched=self.touched)
+        if self.seconds:
+            return self.model_copy(update={"seconds": {}})
+        return Report(order_digest=self.order_digest[:64], failure=self.failure, touched=self.touched)
 
 
 def parse_report(message: str) -> Report | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 import yaml
@@ -10,6 +10,9 @@ from pydantic import ValidationError
 
 from receiver.__main__ import main
 from receiver.settings import ReceiverSettings
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 SETTINGS = {"appDefinitionIds": ["appdef_1"], "namespace": "lab"}
 
