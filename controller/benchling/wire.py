@@ -138,9 +138,11 @@ def read_json(answer: Answer, name: str) -> Any:
     if not 200 <= answer.status < 300:
         raise_for(answer, name)
     try:
+        if "json" not in answer.content_type.lower():
+            raise ValueError("not declared as JSON")
         return json.loads(answer.content, parse_constant=_refuse_constant)
     except (ValueError, RecursionError):
-        shown = "HTML" if "html" in answer.content_type.lower() else "something that is not whole JSON"
+        shown = "HTML" if "html" in answer.content_type.lower() else "something that is not whole, declared JSON"
         raise ProviderDown(
             f"Benchling answered {name} with {shown}; if this lasts, check benchling.baseUrl.",
             status=answer.status,
