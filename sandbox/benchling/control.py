@@ -172,6 +172,7 @@ class Control:
     async def set_fault(
         self,
         name: str,
+        /,
         *,
         times: int | None = None,
         seconds: float | None = None,
