@@ -1,7 +1,10 @@
 """`python -m sandbox up | demo | files`: the product on one machine."""
 
 import importlib
+import os
+import signal
 import sys
+from types import FrameType
 
 _COMMANDS = {
     "up": "keep the product running here and say what to type",
@@ -10,7 +13,14 @@ _COMMANDS = {
 }
 
 
+def _interrupted(_number: int, _frame: FrameType | None) -> None:
+    # Until a command answers Ctrl-C itself nothing has been started: there is nothing to clean up.
+    print("\nStopped.", file=sys.stderr, flush=True)
+    os._exit(130)
+
+
 def main() -> int:
+    signal.signal(signal.SIGINT, _interrupted)
     name = sys.argv[1] if len(sys.argv) > 1 else ""
     if name not in _COMMANDS:
         print(
