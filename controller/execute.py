@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, assert_never
 
 from controller import metrics, plan, transitions
-from controller.benchling.errors import BenchlingFailure, ExportOutcomeUnknown, Rejected
+from controller.benchling.errors import BenchlingFailure, ExportOutcomeUnknown, NotFound, Rejected
 from controller.benchling.links import entry_links
 from controller.benchling.models import TaskFailed, TaskGone, TaskId, TaskRunning, TaskSucceeded
 from controller.benchling.polling import next_poll_delay, polls_per_second, stretch_for
@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from random import Random
 
     from controller.benchling.client import BenchlingClient
+    from controller.benchling.models import Entry
     from controller.events import EventRecorder
     from controller.notebook import Note, Notebook
     from controller.settings import ControllerSettings
@@ -292,6 +293,7 @@ class Executor:
         try:
             entry = await self.benchling.get_entry(package.spec.entry_id, priority=CallPriority.READ)
             links = await self.benchling.link_names(entry_links(entry), cap=self.settings.name_lookups)
+            sizes = await self._attachment_sizes(entry) if attempt.re_exports else {}
         except BenchlingFailure as failure:
             if failure.policy.is_outage:
                 self._note_trouble(note, failure)
@@ -299,7 +301,7 @@ class Executor:
             await self._fail(package, failure.failure, failure.message)
             return
         note.trouble = None
-        order = build_order(package, entry, links, note.url, self.settings)
+        order = build_order(package, entry, links, sizes, note.url, self.settings)
         encoded = encode_order(order)
         package = await self._decide(
             package,
@@ -315,6 +317,16 @@ class Executor:
         await self._delete_order(package, attempt.number, keep=encoded.digest)
         for secret in build_secrets(package, attempt, encoded):
             await self._create_or_adopt(SECRETS, package, secret)
+
+    async def _attachment_sizes(self, entry: Entry) -> dict[str, int]:
+        """Return the sizes of the entry's attachments, by which those that an export lacks are told; one call each."""
+        sizes = {}
+        for file_id in entry.external_file_ids():
+            with contextlib.suppress(NotFound):
+                file = await self.benchling.external_file(entry.id, file_id, priority=CallPriority.READ)
+                if file.size is not None:
+                    sizes[file_id] = file.size
+        return sizes
 
     async def _delete_order(self, package: EntryPackage, attempt: int, keep: str | None = None) -> None:
         selector = order_selector(package, attempt)

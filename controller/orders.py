@@ -11,7 +11,7 @@ from entrypackage.resource import EntryFacts
 from entrypackage.trigger import Taken
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from pydantic import SecretStr
 
@@ -47,9 +47,14 @@ def entry_checksum(entry: Entry) -> str:
 
 
 def build_order(
-    package: EntryPackage, entry: Entry, links: Sequence[NamedLink], url: SecretStr, settings: ControllerSettings
+    package: EntryPackage,
+    entry: Entry,
+    links: Sequence[NamedLink],
+    sizes: Mapping[str, int],
+    url: SecretStr,
+    settings: ControllerSettings,
 ) -> Order:
-    """Return the order of the attempt in progress."""
+    """Return the order of the attempt in progress; `sizes` are those of attachments, where they were asked for."""
     attempt = package.status.attempt
     if attempt is None:
         raise ValueError("an order needs an attempt")
@@ -80,5 +85,6 @@ def build_order(
         ),
         links=list(links),
         canvas_id=attempt.canvas_id,
+        external_file_sizes=dict(sizes),
         limits=settings.packager.limits,
     )
