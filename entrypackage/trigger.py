@@ -12,6 +12,10 @@ MESSAGE_CHARS: Final = 8192
 """The longest message that a trigger carries, in characters."""
 
 
+TIME_PATTERN: Final = r"^[12][0-9]{3}-.*([Zz]|[+-](0[0-9]|1[0-4]):[0-5][0-9])$"
+"""The API server takes years and zones that Python's clock cannot hold; an object with one could never be read."""
+
+
 class Trigger(Model):
     """Why a package is wanted."""
 
@@ -21,7 +25,7 @@ class Trigger(Model):
     type: Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
     """What happened, such as v2.entry.updated.fields, sweep.modified, backfill, v2.canvas.userInteracted or manual."""
 
-    occurred_at: Instant
+    occurred_at: Annotated[Instant, Field(json_schema_extra={"pattern": TIME_PATTERN})]
     """When it happened. For events by Benchling's clock; it becomes the export timestamp of the package."""
 
     user_id: Annotated[str | None, Field(max_length=128)] = None

@@ -101,6 +101,34 @@ async def test_a_wrong_spec_is_refused_by_name(
         await create(kubernetes, namespace, **spec)
 
 
+@pytest.mark.parametrize(
+    "occurred_at",
+    [
+        "2026-01-31T12:00:00Z",
+        "2026-01-31t12:00:00z",
+        "1000-01-01T00:00:00+14:00",
+        "2999-12-31T23:59:59-14:59",
+        "2026-01-31T12:00:00.1234567891+05:30",
+        "0000-01-01T00:00:00Z",
+        "0001-01-01T00:00:00+14:00",
+        "9999-12-31T23:59:59-14:00",
+        "2026-01-31T12:00:00+99:00",
+        "2026-01-31T12:00:00+10:61",
+        "2026-01-31T12:00:00",
+        "2026-01-31",
+    ],
+)
+async def test_a_time_that_the_api_server_takes_can_be_read(
+    kubernetes: Kubernetes, namespace: str, occurred_at: str
+) -> None:
+    try:
+        made = await create(kubernetes, namespace, request=EVENT | {"occurredAt": occurred_at})
+    except InvalidError as error:
+        assert "spec.request.occurredAt" in str(error)  # noqa: PT017 - both endings are right
+    else:
+        assert EntryPackage.model_validate(made).spec.request is not None
+
+
 async def test_a_misspelt_member_is_refused(kubernetes: Kubernetes, namespace: str) -> None:
     with pytest.raises(KubernetesError, match=r'unknown field "spec\.evnet"') as caught:
         await create(kubernetes, namespace, evnet=EVENT)
