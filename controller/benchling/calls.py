@@ -138,8 +138,8 @@ class Caller:
         permit = await self._permit(call)
         try:
             self._refuse_if_open()
-            token = await self._token(call)
             call.tries += 1
+            token = await self._token(call)
             left = max(1.0, call.ends - self._clock.now())
             result = await self._send(call.request, f"Bearer {token.get_secret_value()}", permit, left)
         finally:
