@@ -76,8 +76,8 @@ def environment() -> dict[str, str]:
 def moto_server(port: int = 0) -> Iterator[str]:
     """Serve moto's S3 and SQS from a thread of this process; give the endpoint URL.
 
-    Bodies up to 16 MiB stay in memory, larger ones spool to the temporary folder; a multipart upload is in memory
-    as a whole while it is completed. Everything is gone when the server ends.
+    A multipart upload takes two and a half times its size of memory (1 GiB: 2.7 GB were seen), so this suits packages
+    up to some hundred megabytes; versitygw takes larger ones. Everything is gone when the server ends.
     """
     with socket.create_server(("127.0.0.1", port)) as listening:
         port = listening.getsockname()[1]
