@@ -62,13 +62,16 @@ class FargateNode:
         self._configurations = Configurations(api, self._configuration_changed)
         self._decided: dict[str, asyncio.Task[None] | None] = {}
         self._resumed = {charge.uid: charge for charge in self.ledger.open_charges()}
-        self._vanished: set[str] = set()
+        self._missed: dict[str, Json] = {}
         self._informer = Informer(api, "/api/v1/pods", self._listed, self._happened)
         self.ready = asyncio.Event()
 
     async def run(self) -> None:
         """Serve until cancelled."""
-        shutil.rmtree(self.settings.folder / "pods", ignore_errors=True)
+        pods = self.settings.folder / "pods"
+        shutil.rmtree(pods, ignore_errors=True)
+        # Volumes hold secrets.
+        pods.mkdir(mode=0o700)
         watching = asyncio.create_task(self._informer.run())
         try:
             await self._informer.listed.wait()
@@ -108,6 +111,9 @@ class FargateNode:
             self.runs[uid].observe(Pod.model_validate(raw))
         elif uid not in self._decided:
             self._decide(Pod.model_validate(raw))
+        else:
+            # Between its binding and its run it can be deleted already.
+            self._missed[uid] = raw
 
     def _object_gone(self, uid: str) -> None:
         if uid in self.runs:
@@ -116,8 +122,8 @@ class FargateNode:
             # Not bound yet: a start in progress finds out when it binds, one that waits is ended here.
             task = self._decided.pop(uid)
             if task is not None:
-                self._vanished.add(uid)
                 task.cancel()
+        self._missed.pop(uid, None)
 
     def _decide(self, pod: Pod) -> None:
         """Look at a new pod: start it, refuse it, take over a left-over, or leave it alone."""
@@ -220,9 +226,9 @@ class FargateNode:
         self.runs[uid] = run
         self.ledger.put(run.charge)
         try:
-            if uid in self._vanished:
-                run.object_gone()
-            await asyncio.sleep(self.settings.pull_delay.of(uid))
+            if (newest := self._missed.pop(uid, None)) is not None:
+                run.observe(Pod.model_validate(newest))
+            await run.pull(self.settings.pull_delay.of(uid))
             await run.run()
         finally:
             self._close(run)

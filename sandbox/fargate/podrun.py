@@ -152,6 +152,11 @@ class PodRun:
 
     # The life
 
+    async def pull(self, seconds: float) -> None:
+        """Take as long as an image pull would; a deletion ends it."""
+        if seconds > 0:
+            await _first(seconds, self._end)
+
     async def run(self) -> None:
         """Run the pod to its end and stay until its object is gone."""
         move_aside(self.log_folder)

@@ -28,8 +28,11 @@ class Delay:
     def parse(cls, text: str) -> Delay:
         """Read `40` or `40-60`; raises ValueError."""
         low, _, high = text.partition("-")
-        delay = cls(float(low), float(high or low))
-        if not 0 <= delay.shortest <= delay.longest:
+        try:
+            delay = cls(float(low), float(high or low))
+        except ValueError:
+            delay = cls(-1.0, -1.0)
+        if not 0 <= delay.shortest <= delay.longest < float("inf"):
             raise ValueError(f"{text!r} is not a number of seconds or a range like 40-60")
         return delay
 

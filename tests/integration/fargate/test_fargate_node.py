@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import secrets
 import signal
@@ -14,6 +15,8 @@ import pytest
 from tests.integration.fargate.running import ROOT, pod_spec, processes_of, python_container, until
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from tests.integration.fargate.running import Cluster, Fargate, StartFargate
 
 Json = dict[str, Any]
@@ -168,3 +171,74 @@ async def test_frozen_container_stands_still(cluster: Cluster, fargate: Fargate)
     assert await state() == "T"
     assert (await fargate.post(f"{path}/thaw")).json() == {"containers": 1}
     assert await state() != "T"
+
+
+async def test_without_namespaces_volumes_are_found_by_their_paths(cluster: Cluster, start_node: StartFargate) -> None:
+    await start_node("--isolation", "none")
+    await cluster.create("configmaps", {"metadata": {"name": "c"}, "data": {"f": "content"}})
+    code = "import os, sys; print(open(sys.argv[1]).read(), open(os.environ['FILE']).read())"
+    container = python_container(
+        code, env=[{"name": "FILE", "value": "/etc/c/f"}], volumeMounts=[{"name": "c", "mountPath": "/etc/c"}]
+    )
+    container["command"].append("/etc/c/f")
+    await cluster.create_pod("plain", pod_spec(container, volumes=[{"name": "c", "configMap": {"name": "c"}}]))
+    await cluster.until_phase("plain", "Succeeded")
+    assert await cluster.logs("plain") == "content content\n"
+
+
+async def test_user_and_cpu_quota_where_asked_for(cluster: Cluster, start_node: StartFargate) -> None:
+    if os.getuid() != 0:
+        pytest.skip("only root can change users and make control groups")
+    node = await start_node("--isolation", "root", "--honour-run-as-user", "--cpu-quota")
+    limits = {"cpu": "250m", "memory": "128Mi"}
+    context = {"runAsUser": 65534, "runAsGroup": 65534}
+    command = ["sh", "-c", "id -u; id -g; grep -c local-fargate /proc/self/cgroup"]
+    container = {"name": "main", "image": "x", "command": command, "resources": {"limits": limits}}
+    await cluster.create_pod("other", pod_spec(container, securityContext=context))
+    await cluster.until_phase("other", "Succeeded")
+    assert [line.split(" ")[3] for line in node.log(cluster.namespace, "other").splitlines()] == ["65534", "65534", "1"]
+
+
+async def test_image_without_program_and_named_entry_points(
+    cluster: Cluster, start_node: StartFargate, tmp_path: Path
+) -> None:
+    images = tmp_path / "images.json"
+    images.write_text(json.dumps([{"match": "known*", "entrypoint": ["echo", "from"], "arguments": ["the image"]}]))
+    await start_node("--images", str(images))
+    await cluster.create_pod("known", pod_spec({"name": "main", "image": "known:1"}))
+    await cluster.create_pod("told", pod_spec({"name": "main", "image": "known:1", "args": ["me"]}))
+    await cluster.create_pod("unknown", pod_spec({"name": "main", "image": "other:1"}))
+    await cluster.until_phase("known", "Succeeded")
+    await cluster.until_phase("told", "Succeeded")
+    assert await cluster.logs("known") == "from the image\n"
+    assert await cluster.logs("told") == "from me\n"
+
+    def waits(pod: Json) -> bool:
+        statuses = pod["status"].get("containerStatuses") or [{"state": {}}]
+        waiting = statuses[0]["state"].get("waiting", {})
+        return "ImagePullBackOff" in waiting.values()
+
+    await cluster.until_pod("unknown", waits, "ImagePullBackOff")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        ((), "no API server: give --kubeconfig FILE"),
+        (("--kubeconfig", "absent"), "no Fargate profile: give --profile FILE or --profile-namespace NS"),
+        (("--kubeconfig", "absent", "--profile-namespace", "x"), "the kubeconfig absent can't be used"),
+        (("--kubeconfig", "absent", "--profile-namespace", "x", "--start-delay", "soon"), "is not a number of seconds"),
+        (("--kubeconfig", "absent", "--profile-namespace", "x", "--env", "X"), "is not NAME=VALUE"),
+    ],
+)
+async def test_wrong_settings_are_one_sentence(tmp_path: Path, arguments: tuple[str, ...], sentence: str) -> None:
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "sandbox.fargate", "--folder", str(tmp_path), *arguments),
+        cwd=ROOT,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    output, errors = await process.communicate()
+    assert (process.returncode, output) == (1, b"")
+    assert sentence in errors.decode()
+    assert len(errors.splitlines()) == 1

@@ -123,7 +123,8 @@ print('z' * 20000, end='')
     # An optional ConfigMap that appears is seen by the running container.
     await cluster.create("configmaps", {"metadata": {"name": "go"}, "data": {"now": ""}})
     rest = await asyncio.wait_for(follower.stdout.read(), 30)
-    assert rest == b"to stderr\n" + b"z" * 20000
+    # Too long for one entry of the log, and joined again.
+    assert rest == b"to stderr\n" + b"z" * 20000 + b"\n"
     assert await asyncio.wait_for(follower.wait(), 10) == 0
     assert "stderr F to stderr\n" in fargate.log(cluster.namespace, "talks")
 
