@@ -138,9 +138,7 @@ def read_json(answer: Answer, name: str) -> Any:
     if not 200 <= answer.status < 300:
         raise_for(answer, name)
     try:
-        if "json" not in answer.content_type.lower():
-            raise ValueError("not declared as JSON")
-        return json.loads(answer.content, parse_constant=_refuse_constant)
+        return _parse(answer)
     except (ValueError, RecursionError):
         shown = "HTML" if "html" in answer.content_type.lower() else "something that is not whole, declared JSON"
         raise ProviderDown(
@@ -148,6 +146,12 @@ def read_json(answer: Answer, name: str) -> Any:
             status=answer.status,
             effect_possible=True,
         ) from None
+
+
+def _parse(answer: Answer) -> Any:
+    if "json" not in answer.content_type.lower():
+        raise ValueError("not declared as JSON")
+    return json.loads(answer.content, parse_constant=_refuse_constant)
 
 
 def _refuse_constant(name: str) -> NoReturn:
