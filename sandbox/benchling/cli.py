@@ -18,9 +18,7 @@ import httpx
 
 from sandbox.benchling.clock import Clock
 from sandbox.benchling.control import Control, ControlRefused
-from sandbox.benchling.sender import RETRY_PROFILES
-from sandbox.benchling.server import Addresses, BenchlingServer, CannotServe
-from sandbox.benchling.settings import Settings
+from sandbox.benchling.settings import RETRY_PROFILES, Addresses, Settings
 
 if TYPE_CHECKING:
     from sandbox.benchling.wire import Json
@@ -114,6 +112,9 @@ def _settings(args: argparse.Namespace) -> Settings:
 
 async def serve(args: argparse.Namespace) -> int:
     """Serve until SIGTERM or SIGINT."""
+    # Only here: the verbs of a person shall not wait for all that a server needs.
+    from sandbox.benchling.server import BenchlingServer, CannotServe
+
     if args.folder is not None:
         args.folder.mkdir(parents=True, exist_ok=True)
     places = Addresses(args.host, args.port, args.archive_host, args.archive_port, args.jwks_host, args.jwks_port)
@@ -267,7 +268,7 @@ async def _clock(control: Control, args: argparse.Namespace) -> Any:
 
 
 async def _burst(control: Control, args: argparse.Namespace) -> Any:
-    return await control.burst(args.events, args.entries)
+    return await control.burst(args.events, args.entries, args.seconds)
 
 
 async def _app(control: Control, args: argparse.Namespace) -> Any:
@@ -376,6 +377,7 @@ def _add_other_verbs(verbs: Any) -> None:
     burst = _verb(verbs, "burst", _burst, "many field edits at once")
     burst.add_argument("--events", type=int, default=1000)
     burst.add_argument("--entries", type=int, default=100)
+    burst.add_argument("--seconds", type=float, default=20.0, help="over which they are spread")
     app = _verb(verbs, "app", _app, "send an app life cycle message")
     app.add_argument("kind", help="install, activate, deactivate, configure")
     keys = _verb(verbs, "rotate-keys", _keys, "sign webhooks with a new key")

@@ -135,9 +135,9 @@ class Control:
         identifier: str | None = made["id"]
         return identifier
 
-    async def burst(self, events: int = 1000, entries: int = 100) -> Json:
-        """Field edits spread over entries, all at once."""
-        made: Json = await self.act("burst", events=events, entries=entries)
+    async def burst(self, events: int = 1000, entries: int = 100, seconds: float = 20.0) -> Json:
+        """Begin field edits, spread over entries and over so many real seconds."""
+        made: Json = await self.act("burst", events=events, entries=entries, seconds=seconds)
         return made
 
     # -- canvases and the app ---------------------------------------------------------------------------------

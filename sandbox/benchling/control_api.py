@@ -12,7 +12,7 @@ from sandbox.benchling.api.operations import ROUTES
 from sandbox.benchling.faults import FAULTS, Rule, UnknownFault
 from sandbox.benchling.gallery import GALLERY, UnknownArchive, gallery
 from sandbox.benchling.notebook import LINK_TYPES, Entry
-from sandbox.benchling.sender import RETRY_PROFILES
+from sandbox.benchling.settings import RETRY_PROFILES
 from sandbox.benchling.wire import Call, Json, Reply, json_reply
 from sandbox.benchling.world import NoSuchThing
 
@@ -132,10 +132,11 @@ class WebhookOrder(_Order):
 
 
 class BurstOrder(_Order):
-    """Field edits spread over entries in quick succession."""
+    """Field edits spread over entries, and over so many real seconds."""
 
     events: int = Field(default=1000, ge=1, le=50_000)
     entries: int = Field(default=100, ge=1, le=20_000)
+    seconds: float = Field(default=20.0, ge=0)
 
 
 class LoadOrder(_Order):
@@ -265,6 +266,7 @@ class ControlApi:
             "exports": {
                 "started": sum(world.exports.started.values()),
                 "running": world.exports.running(),
+                "neverRead": world.exports.never_read(),
                 "mostAtOnce": world.exports.most_at_once,
                 "byEntry": dict(world.exports.started),
             },
@@ -397,7 +399,10 @@ class ControlApi:
 
     def _clear_faults(self, body: object) -> Json:
         name = body.get("name") if isinstance(body, dict) else None
-        return {"cleared": self._world.faults.clear(name)}
+        cleared = self._world.faults.clear(name)
+        if name in (None, "webhook_reorder"):
+            self._simulator.sender.release()
+        return {"cleared": cleared}
 
     def _move_clock(self, order: ClockOrder) -> Json:
         clock = self._simulator.clock
@@ -421,9 +426,17 @@ class ControlApi:
         entries = [entry for entry in world.notebook.entries.values() if not entry.deleted][: order.entries]
         while len(entries) < order.entries:
             entries.append(world.create_entry(name=f"Burst {len(entries) + 1}", silent=True))
-        for number in range(order.events):
-            world.edit_fields(entries[number % len(entries)], {"Batch": f"burst-{number}"})
+        self._simulator.sender.start(self._edit_all(order, entries))
         return {"events": order.events, "entries": len(entries)}
+
+    async def _edit_all(self, order: BurstOrder, entries: list[Entry]) -> None:
+        clock = self._simulator.clock
+        started = clock.real()
+        for number in range(order.events):
+            due = started + order.seconds * number / order.events
+            if due > clock.real():
+                await clock.sleep(due - clock.real())
+            self._world.edit_fields(entries[number % len(entries)], {"Batch": f"burst-{number}"})
 
     def _load(self, order: LoadOrder) -> Json:
         now, tenant = self._simulator.clock.real(), self._world.budgets.tenant

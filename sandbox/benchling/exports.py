@@ -80,11 +80,19 @@ class Exports:
     started: Counter[str] = field(default_factory=Counter)
     """Accepted POSTs by entry."""
     most_at_once: int = 0
+    _active: dict[str, float] = field(default_factory=dict)
+    """Ends of the tasks that ran when they were last counted."""
 
     def running(self) -> int:
         """Exports that run now."""
         now = self.clock.now()
-        return sum(1 for task in self.tasks.values() if task.ends > now)
+        self._active = {name: ends for name, ends in self._active.items() if ends > now}
+        return len(self._active)
+
+    def never_read(self) -> int:
+        """Exports whose URL nobody ever got: orphans, as far as they have ended."""
+        now = self.clock.now()
+        return sum(1 for task in self.tasks.values() if task.url is None and task.ends <= now)
 
     def full(self) -> bool:
         """Whether the dynamic limit refuses one more."""
@@ -109,6 +117,7 @@ class Exports:
             Blob(task.path, filename, "application/zip", entry.id, lambda change: snapshot.build(change, size))
         )
         self.tasks[task_id] = task
+        self._active[task_id] = ends
         self.started[entry.id] += 1
         self.most_at_once = max(self.most_at_once, self.running())
         return task

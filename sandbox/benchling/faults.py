@@ -104,7 +104,7 @@ FAULTS: dict[str, str] = {
     "webhook_duplicate": "every delivery is sent again, with the same webhook-id",
     "webhook_beta_twin": "the beta form of a canvas message is sent too, under another webhook-id",
     "webhook_reset": "the connection is closed once the body is sent: the answer is lost, the delivery tried again",
-    "webhook_reorder": "deliveries are held back and sent in another order (`window`, default 5)",
+    "webhook_reorder": "deliveries are held back and shuffled (`window`, default 5; at the latest after `seconds`, 2)",
     "webhook_delay": "a delivery leaves after `seconds` (default 5)",
     "webhook_lost": "the delivery never leaves",
     "webhook_lost_event": "an edit makes neither webhook nor event",

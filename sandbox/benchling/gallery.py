@@ -168,7 +168,7 @@ def _bomb_lying() -> Archive:
 
 
 def _bomb_count() -> Archive:
-    return ZipStream([Member(f"{number:06}", Plain(b"")) for number in range(200_000)])
+    return ZipStream([Member(f"{number:06}", Plain(b"")) for number in range(300_000)])
 
 
 def _many_long_names() -> Archive:
@@ -247,7 +247,7 @@ GALLERY: dict[str, tuple[str, Callable[[], Archive]]] = {
     "overlapping-partly": ("a member inside another one's bytes", _overlapping_partly),
     "bomb-ratio": ("64 GiB of zeros, 600 : 1", _bomb_ratio),
     "bomb-total": ("1,000 GiB in members of a harmless ratio", _bomb_total),
-    "bomb-count": ("200,000 empty members", _bomb_count),
+    "bomb-count": ("300,000 empty members", _bomb_count),
     "bomb-lying": ("claims 1,000 bytes, unpacks to 256 MiB", _bomb_lying),
     "bomb-nested": ("an archive in an archive: to be stored, never unpacked", _bomb_nested),
     "size-too-small": ("unpacked size claimed too small", _one(claimed_size=100)),

@@ -15,9 +15,10 @@ from urllib.parse import urlsplit
 import aiohttp
 
 from sandbox.benchling.messages import Outgoing, envelope
+from sandbox.benchling.settings import RETRY_PROFILES
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Coroutine
 
     from sandbox.benchling.clock import Clock
     from sandbox.benchling.faults import Rule, Switchboard
@@ -25,13 +26,6 @@ if TYPE_CHECKING:
     from sandbox.benchling.settings import Settings
     from sandbox.benchling.signing import Key, KeyRing
     from sandbox.benchling.wire import Json
-
-RETRY_PROFILES: dict[str, tuple[float, ...]] = {
-    "none": (),
-    "svix": (5, 300, 1800, 7200, 18_000, 36_000, 36_000),
-    "aggressive": (0.1, 0.2, 0.5, 1, 2, 5, 5, 5),
-}
-"""Pauses before the second, third ... attempt, in real seconds. Benchling's own schedule is not documented."""
 
 _AT_ONCE = 100
 _CLOCK_ERROR = 600
@@ -141,11 +135,15 @@ class Sender:
         self._tasks: set[asyncio.Task[None]] = set()
         self._at_once = asyncio.Semaphore(_AT_ONCE)
         self._held: list[Outgoing] = []
+        self._timer: asyncio.TimerHandle | None = None
+        """Nothing is held back for longer than this, however few messages follow."""
 
     def put(self, outgoing: Outgoing) -> None:
         """Take a message over; it leaves at once, or when its reordering window is full."""
         if rule := self._take("webhook_reorder", outgoing):
             self._held.append(outgoing)
+            if len(self._held) == 1:
+                self._timer = asyncio.get_running_loop().call_later(rule.number("seconds", 2), self.release)
             if len(self._held) >= int(rule.number("window", 5)):
                 self.release()
             return
@@ -154,6 +152,9 @@ class Sender:
     def release(self) -> int:
         """Send what was held back for reordering, shuffled; how many."""
         held, self._held = self._held, []
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
         self._dice.shuffle(held)
         for outgoing in held:
             self._begin(outgoing)
@@ -169,9 +170,13 @@ class Sender:
         elif self.url is None:
             delivery.state = "unaddressed"
         else:
-            task = asyncio.get_running_loop().create_task(self._deliver(outgoing, delivery))
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+            self.start(self._deliver(outgoing, delivery))
+
+    def start(self, work: Coroutine[None, None, None]) -> None:
+        """Run something that makes deliveries; `idle` waits for it, `close` stops it."""
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     def _delivery(self, outgoing: Outgoing) -> Delivery:
         base = (self.url or "").rstrip("/")
@@ -310,6 +315,8 @@ class Sender:
 
     async def close(self) -> None:
         """Stop all deliveries."""
+        if self._timer is not None:
+            self._timer.cancel()
         tasks = set(self._tasks)
         for task in tasks:
             task.cancel()

@@ -6,12 +6,12 @@ import asyncio
 import errno
 import json
 import os
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
 from aiohttp import web
 
 from sandbox.benchling.control_api import PREFIX, ControlApi
+from sandbox.benchling.settings import Addresses
 from sandbox.benchling.simulator import Simulator
 from sandbox.benchling.wire import Call, Reply
 from sandbox.benchling.world import Origins
@@ -28,18 +28,6 @@ _LARGEST_BODY = 110 * 1024 * 1024
 
 class CannotServe(Exception):  # noqa: N818 - says what a person must change
     """A port or address that can't be had; the message says what to do."""
-
-
-@dataclass(frozen=True)
-class Addresses:
-    """Hosts and ports to listen on; port 0 takes a free one."""
-
-    host: str = "127.0.0.1"
-    port: int = 0
-    archive_host: str = "127.0.0.2"
-    archive_port: int = 0
-    jwks_host: str = "127.0.0.3"
-    jwks_port: int = 0
 
 
 async def _body(request: web.BaseRequest) -> bytes:

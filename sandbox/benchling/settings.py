@@ -9,6 +9,25 @@ LEAK_MARK = "LEAKMARK"
 
 DAY = 86_400.0
 
+RETRY_PROFILES: dict[str, tuple[float, ...]] = {
+    "none": (),
+    "svix": (5, 300, 1800, 7200, 18_000, 36_000, 36_000),
+    "aggressive": (0.1, 0.2, 0.5, 1, 2, 5, 5, 5),
+}
+"""Pauses before the second, third ... attempt, in real seconds. Benchling's own schedule is not documented."""
+
+
+@dataclass(frozen=True)
+class Addresses:
+    """Hosts and ports to listen on; port 0 takes a free one."""
+
+    host: str = "127.0.0.1"
+    port: int = 0
+    archive_host: str = "127.0.0.2"
+    archive_port: int = 0
+    jwks_host: str = "127.0.0.3"
+    jwks_port: int = 0
+
 
 @dataclass(frozen=True)
 class Settings:

@@ -74,8 +74,9 @@ class Simulator:
             reply = await self._api(call, trace)
         except Refusal as refusal:
             reply = refusal.reply
-        if self._struck(trace, "rate_headers_missing") is None:
-            reply.headers |= trace.headers
+        gateway = reply.headers.get("content-type", "").startswith("text/html")
+        if not gateway and self._struck(trace, "rate_headers_missing") is None:
+            reply.headers |= trace.headers or self._rate_headers(trace, self.settings.app_id)
         self._log("api", call, trace, reply, started)
         return reply
 
@@ -133,20 +134,24 @@ class Simulator:
     def _spend(self, trace: Trace) -> None:
         """Take the call out of the budgets, and say so in the headers. Raises Refusal (429)."""
         now, budgets = self.clock.real(), self.world.budgets
-        window = budgets.of(trace.caller)
         if self._struck(trace, "api_429_window"):
-            window.exhaust(now)
+            budgets.of(trace.caller).exhaust(now)
         admitted = self._struck(trace, "api_429_hidden") is None and budgets.admit(trace.caller, now)
+        trace.headers = self._rate_headers(trace, trace.caller)
+        if not admitted:
+            raise Refusal(error(429, "invalid_request_error", "Rate limit exceeded."))
+
+    def _rate_headers(self, trace: Trace, caller: str) -> dict[str, str]:
+        """The three headers, as they are after the call. Calls without a caller see the app's own window."""
+        now, window = self.clock.real(), self.world.budgets.of(caller)
         reset = window.reset(now) - (1 if self._struck(trace, "rate_reset_early") else 0)
         prefix = "x-ratelimit" if self._struck(trace, "rate_headers_legacy") else "x-rate-limit"
         trace.remaining = window.remaining(now)
-        trace.headers = {
+        return {
             f"{prefix}-limit": str(window.limit),
             f"{prefix}-remaining": str(trace.remaining),
             f"{prefix}-reset": str(reset),
         }
-        if not admitted:
-            raise Refusal(error(429, "invalid_request_error", "Rate limit exceeded."))
 
     def _struck(self, trace: Trace, fault: str) -> Rule | None:
         rule = self.world.faults.take(fault, self.clock.real(), subject=trace.subject, operation=trace.operation)

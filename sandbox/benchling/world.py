@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import secrets
+import copy
 from dataclasses import dataclass, field
 from random import Random
 from typing import TYPE_CHECKING, Any
@@ -101,6 +101,7 @@ class World:
         app = App(settings.app_id, settings.client_id, settings.client_secret)
         self.apps: dict[str, App] = {app.client_id: app}
         self.tokens: dict[str, Token] = {}
+        self._token_dice = Random(dice.random())
         self.directory = Directory(self.origins.api)
         self.author_since = self.clock.now()
         self.author = self.directory.add_person(self.ids, "Ada Muster", "amuster")
@@ -119,7 +120,7 @@ class World:
 
     def give_token(self, app: App, life: float) -> str:
         """A new access token for an app."""
-        text = f"eyJ{LEAK_MARK}.{secrets.token_urlsafe(24)}"
+        text = f"eyJ{LEAK_MARK}.{self._token_dice.randbytes(24).hex()}"
         self.tokens[text] = Token(len(self.tokens) + 1, app.id, self.clock.real() + life)
         return text
 
@@ -223,7 +224,7 @@ class World:
         if self.faults.take("webhook_lost_event", self.clock.real(), subject=entry.id, operation=kind):
             return
         event_id, now = self.ids.next("evt"), self.clock.now()
-        shown = entry.whole(self.origins.api)
+        shown = copy.deepcopy(entry.whole(self.origins.api))
         self.feed.add(Event(event_id, kind, entry.modified_at, shown, updates))
         sent_id = event_id if self.settings.same_event_ids else self.ids.next("evt")
         schema_id = None if entry.schema is None else str(entry.schema["id"])

@@ -64,6 +64,14 @@ class Member:
         return self.content.method if self.method is None else self.method
 
     @property
+    def length(self) -> int:
+        """Bytes that the member takes with its headers, as `local_header` and `descriptor_of` write them."""
+        name = self.name if self.local_name is None else self.local_name
+        wide = self.needs_zip64
+        behind = (24 if wide else 16) if self.descriptor else 0
+        return 30 + len(name.encode()) + (20 if wide else 0) + self.content.packed + behind
+
+    @property
     def needs_zip64(self) -> bool:
         """Whether a size doesn't fit into 32 bits."""
         return self.size >= LIMIT_32 or self.packed >= LIMIT_32
@@ -148,7 +156,7 @@ class ZipStream:
         for member in self.members:
             self._starts.append(offset)
             lines.append(central_header(member, offset))
-            offset += len(local_header(member)) + member.content.packed + len(descriptor_of(member))
+            offset += member.length
         directory = b"".join(lines)
         self._directory_at = offset
         end = end_records(len(lines), offset, len(directory), zip64=zip64, comment=comment)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import zipfile
 from typing import Any
 
@@ -306,6 +307,51 @@ async def test_blocks_that_are_refused(setup: Setup, blocks: list[dict[str, Any]
     answer = await setup.call("PATCH", f"/app-canvases/{canvas.id}", json={"blocks": blocks})
     assert (answer.status_code, answer.json()["error"]["type"]) == (400, "invalid_request_error")
     assert canvas.blocks == []
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body"),
+    [
+        ("POST", "/exports", {"id": "ENTRY"}),
+        ("PATCH", "/entries/ENTRY", {"name": "x"}),
+        ("POST", "/app-canvases", {"appId": "APP", "featureId": "f", "resourceId": "ENTRY", "blocks": []}),
+        ("PATCH", "/app-canvases/CANVAS", {"enabled": True}),
+        ("POST", "/app-canvases:archive", {"canvasIds": ["CANVAS"], "reason": "Other"}),
+        ("POST", "/app-sessions", {"appId": "APP", "name": "a session", "timeoutSeconds": 5}),
+        ("PATCH", "/app-sessions/SESSION", {"timeoutSeconds": 90}),
+    ],
+)
+async def test_write_bodies_are_closed(setup: Setup, method: str, path: str, body: dict[str, Any]) -> None:
+    entry = setup.world.create_entry()
+    session = {"appId": "app_simulator", "name": "a session", "timeoutSeconds": 60}
+    known = {
+        "ENTRY": entry.id,
+        "CANVAS": setup.world.insert_canvas(entry).id,
+        "SESSION": (await setup.call("POST", "/app-sessions", json=session)).json()["id"],
+        "APP": "app_simulator",
+    }
+
+    def filled(value: Any) -> Any:
+        return [filled(item) for item in value] if isinstance(value, list) else known.get(value, value)
+
+    whole = {name: value if isinstance(value, bool | int) else filled(value) for name, value in body.items()}
+    for name, identifier in known.items():
+        path = path.replace(name, identifier)
+    more = await setup.call(method, path, json={**whole, "surprise": 1})
+    assert (more.status_code, "surprise" in more.text) == (400, True)
+    assert (await setup.call(method, path, content=json.dumps(whole))).status_code == 400, "no content type"
+    assert (await setup.call(method, path, json=whole)).status_code < 300
+
+
+async def test_every_answer_tells_the_budget_but_a_gateways(setup: Setup) -> None:
+    names = {"x-rate-limit-limit", "x-rate-limit-remaining", "x-rate-limit-reset"}
+    for path in ("/entries/etr_nothere", "/nowhere", "/events"):
+        assert names <= (await setup.call("GET", path)).headers.keys()
+    assert names <= (await setup.http.get(f"{API}/events")).headers.keys(), "401"
+    setup.fault("api_503_html", times=1)
+    assert not names & (await setup.call("GET", "/events")).headers.keys()
+    setup.fault("rate_headers_missing", times=1)
+    assert not names & (await setup.call("GET", "/events")).headers.keys()
 
 
 async def test_events_are_kept_two_weeks_and_resumed_by_id(setup: Setup) -> None:
