@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Final, NoReturn
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 
 _MESSAGE_CHARS: Final = 300
 _LONGEST_RESET_SECONDS: Final = 3600.0
+_SURROGATE: Final = re.compile(rb"\\u[dD][89a-fA-F]")
+"""Half a character, escaped. Alone it is JSON but no text; it would break whoever writes it, so it becomes ``?``."""
 
 
 class Repeat(Enum):
@@ -151,7 +154,17 @@ def read_json(answer: Answer, name: str) -> Any:
 def _parse(answer: Answer) -> Any:
     if "json" not in answer.content_type.lower():
         raise ValueError("not declared as JSON")
-    return json.loads(answer.content, parse_constant=_refuse_constant)
+    value = json.loads(answer.content, parse_constant=_refuse_constant, parse_float=_finite)
+    if _SURROGATE.search(answer.content):
+        return json.loads(json.dumps(value, ensure_ascii=False).encode("utf-8", "replace"))
+    return value
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if math.isinf(value):
+        raise ValueError("a number that is too large")
+    return value
 
 
 def _refuse_constant(name: str) -> NoReturn:

@@ -152,7 +152,11 @@ WORDS = [
     "links",
 ]
 VALUES = st.recursive(
-    st.none() | st.booleans() | st.integers(-5, 5) | st.floats(allow_nan=False) | st.text(max_size=8),
+    st.none()
+    | st.booleans()
+    | st.integers(-5, 5)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(max_size=8),
     lambda inner: (
         st.lists(inner, max_size=3)
         | st.dictionaries(
@@ -249,6 +253,19 @@ def test_a_closed_session_has_its_own_error() -> None:
 def test_creating_a_canvas_is_not_repeated_blindly() -> None:
     with pytest.raises(OutcomeUnknown):
         ask("create_canvas", lambda: gateway_page(504))
+
+
+def test_half_a_character_does_not_get_in() -> None:
+    """A lone surrogate is JSON but cannot be written; whole characters that are escaped in halves stay."""
+    content = b'{"entry": {"id": "etr_1", "name": "a\\ud800b", "days": [{"title": "\\ud83d\\ude00"}]}}'
+    entry = ask("get_entry", lambda: httpx.Response(200, content=content, headers=JSON))
+    assert entry.name == "a?b"
+    assert entry.raw["days"][0]["title"] == "\U0001f600"
+
+
+def test_a_number_beyond_all_bounds_is_no_number() -> None:
+    with pytest.raises(ProviderDown):
+        ask("get_entry", lambda: httpx.Response(200, content=b'{"entry": {"id": "e", "x": 1e999}}', headers=JSON))
 
 
 def test_an_answer_that_is_too_large_is_not_read_to_its_end() -> None:
