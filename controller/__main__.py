@@ -97,7 +97,7 @@ class Controller:
     def _new_reconciler(self) -> Reconciler:
         settings = self._settings
         observer = Observer(self._kubernetes, settings.namespace, self._notebook, self._recovery)
-        executor = Executor(
+        executor = Executor.assemble(
             kubernetes=self._kubernetes,
             benchling=self._benchling,
             settings=settings,

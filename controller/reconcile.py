@@ -10,10 +10,10 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
 from controller import metrics
-from controller.execute import StaleError
 from controller.lease import NotLeadingError
 from controller.observe import UnreadableObjectError
 from controller.plan import Wait, plan
+from controller.store import StaleError
 from entrypackage.kubernetes import ConflictError, KubernetesError
 
 if TYPE_CHECKING:

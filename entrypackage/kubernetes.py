@@ -56,6 +56,11 @@ class KubernetesError(Exception):
         self.reason = reason
         self.message = message
 
+    @property
+    def may_pass(self) -> bool:
+        """Whether the same request may succeed later: no answer, too many requests, a fault of the server."""
+        return self.status in {0, 429} or self.status >= 500
+
 
 class NotFoundError(KubernetesError):
     """There is no such object (404)."""

@@ -1,0 +1,167 @@
+"""From a trigger to an archive: the entry is read, the export asked for and looked at."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, assert_never
+
+from controller import metrics, transitions
+from controller.benchling.errors import BenchlingFailure, ExportOutcomeUnknown, Rejected
+from controller.benchling.models import TaskFailed, TaskGone, TaskId, TaskRunning, TaskSucceeded
+from controller.benchling.polling import next_poll_delay, polls_per_second, stretch_for
+from controller.benchling.priority import Priority as CallPriority
+from controller.orders import entry_facts, is_usable_display_id
+from controller.store import current_attempt
+from controller.summary import Blocked
+from entrypackage.conditions import Reason
+from entrypackage.failures import FailureClass
+from entrypackage.kubernetes import KubernetesError
+from entrypackage.model import render_time
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from random import Random
+
+    from controller.benchling.client import BenchlingClient
+    from controller.events import EventRecorder
+    from controller.notebook import Note, Notebook
+    from controller.outcomes import Outcomes
+    from controller.store import StatusStore
+    from entrypackage.resource import EntryPackage
+
+
+@dataclass(slots=True)
+class Exporting:
+    """Has entries exported."""
+
+    store: StatusStore
+    benchling: BenchlingClient
+    notebook: Notebook
+    events: EventRecorder
+    outcomes: Outcomes
+    random: Random
+    monotonic: Callable[[], float]
+    _last_stretch: float = 1.0
+    _stretched_at: float = float("-inf")
+
+    async def begin(self, package: EntryPackage) -> None:
+        now = datetime.now(UTC)
+        try:
+            entry = await self.benchling.get_entry(package.spec.entry_id, priority=self._urgency(package))
+        except BenchlingFailure as failure:
+            await self.outcomes.fail_unread(package, failure, now)
+            return
+        if not is_usable_display_id(entry.display_id):
+            text = f"Benchling gives the entry no display id that can name a package: {entry.display_id!r}."
+            await self.outcomes.fail_unread(package, Rejected(text, status=200), now)
+            return
+        facts = entry_facts(entry)
+        old = package.status.entry
+        package = await self.store.decide(package, transitions.begin(package, facts, now))
+        if old is not None and old.display_id != facts.display_id:
+            text = f"The entry was {old.display_id} and is {facts.display_id} now: a new package is made, the old kept."
+            await self.events.post(package, Reason.DISPLAY_ID_CHANGED, text, warning=True)
+        await self.events.post(package, Reason.EXPORTING, f"Attempt {package.status.attempts}: {_why(package)}.")
+        await self._ask(package)
+
+    async def renew(self, package: EntryPackage) -> None:
+        """The intent of an earlier process has an unknown outcome: ask again and count the orphan."""
+        try:
+            entry = await self.benchling.get_entry(package.spec.entry_id, priority=self._urgency(package))
+        except BenchlingFailure as failure:
+            await self.outcomes.fail(package, failure.failure, failure.message)
+            return
+        status = transitions.renew_export(package.status, entry_facts(entry), datetime.now(UTC))
+        package = await self.store.decide(package, status)
+        metrics.ORPHANED_EXPORTS.inc()
+        text = "Whether the last export was started is unknown, so it is asked for again."
+        await self.events.post(package, Reason.EXPORT_ORPHANED, text)
+        await self._ask(package)
+
+    async def _ask(self, package: EntryPackage) -> None:
+        """Ask for the export whose intent has just been written."""
+        note, attempt = self.store.note(package), current_attempt(package)
+        note.asked_for = attempt.export.intent_time if attempt.export is not None else None
+        try:
+            task = await self.benchling.start_export(package.spec.entry_id, priority=self._urgency(package))
+        except ExportOutcomeUnknown as failure:
+            metrics.ORPHANED_EXPORTS.inc()
+            await self.outcomes.fail(package, FailureClass.EXPORT_LOST, failure.message)
+            return
+        except BenchlingFailure as failure:
+            await self.outcomes.fail(package, failure.failure, failure.message)
+            return
+        self._look_later(package)
+        try:
+            await self.store.record(package, lambda status: transitions.record_task(status, str(task)))
+        except KubernetesError:
+            # The task's id is lost, so the export counts as one whose outcome is unknown.
+            note.asked_for = None
+            raise
+
+    async def poll(self, package: EntryPackage) -> bool:
+        """Look at the export; return whether anything but the time of the next look has changed."""
+        note, attempt = self.store.note(package), current_attempt(package)
+        if attempt.export is None or attempt.export.task_id is None:
+            raise ValueError("there is no export to look at")
+        try:
+            answer = await self.benchling.get_task(TaskId(attempt.export.task_id), priority=CallPriority.POLL)
+        except BenchlingFailure as failure:
+            return self.note_trouble(note, failure)
+        recovered = note.trouble is not None
+        note.trouble = None
+        match answer:
+            case TaskRunning():
+                self._look_later(package)
+                return recovered
+            case TaskSucceeded():
+                note.url = answer.url
+            case TaskFailed():
+                await self.outcomes.fail(package, FailureClass.EXPORT_FAILED, f"Benchling says: {answer.message}")
+            case TaskGone():
+                text = "Benchling no longer knows the export; it keeps one for 30 minutes."
+                await self.outcomes.fail(package, FailureClass.EXPORT_LOST, text)
+            case _:
+                assert_never(answer)
+        return True
+
+    def _look_later(self, package: EntryPackage) -> None:
+        note, export = self.store.note(package), current_attempt(package).export
+        age = (datetime.now(UTC) - export.intent_time).total_seconds() if export is not None else 0.0
+        note.next_look = self.monotonic() + next_poll_delay(max(0.0, age), self.random.random(), self._stretch())
+
+    def _stretch(self) -> float:
+        """Return the factor that keeps all looks within their share of the budget; reckoned at most once a second."""
+        now = self.monotonic()
+        if now - self._stretched_at >= 1.0:
+            budget = self.benchling.numbers.budget
+            ages = self.notebook.export_ages(datetime.now(UTC))
+            self._last_stretch = stretch_for(
+                ages, polls_per_second(budget.limit, self.benchling.settings.period_seconds)
+            )
+            self._stretched_at = now
+        return self._last_stretch
+
+    def note_trouble(self, note: Note, failure: BenchlingFailure) -> bool:
+        """The export goes on without us: keep the attempt and look again when Benchling may answer."""
+        pause = max(failure.retry_after_seconds or 0.0, 5.0) * self.random.uniform(1.0, 1.5)
+        note.next_look = self.monotonic() + pause
+        trouble = Blocked(failure.failure, f"{failure.message} {failure.policy.remedy}")
+        changed = note.trouble is None or note.trouble.reason != trouble.reason
+        if changed:
+            note.trouble = trouble
+        return changed
+
+    def _urgency(self, package: EntryPackage) -> CallPriority:
+        request = transitions.pending_triggers(package).request
+        attempt = package.status.attempt
+        asked = request is not None or (attempt is not None and attempt.notify_always)
+        return CallPriority.CLICK if asked else CallPriority.EXPORT
+
+
+def _why(package: EntryPackage) -> str:
+    attempt = current_attempt(package)
+    trigger = attempt.trigger
+    by = f" by {trigger.user_id}" if trigger.user_id else ""
+    return f"{trigger.type}{by} of {render_time(trigger.occurred_at)}"
