@@ -39,7 +39,7 @@ async def listening(
         tenantIds=[settings.tenant_id],
         jwksUrl=str(benchling.ready()["jwks"]).replace(settings.app_definition_id, "{app_definition_id}"),
         writeDeadlineSeconds=20,
-        jwksRefreshMinSeconds=0.1,
+        jwksRefreshMinSeconds=0.001,
     )
     receiver.start()
     try:
