@@ -92,10 +92,13 @@ def find_end(tail: bytes, size: int) -> End:
 def _end(tail: bytes, size: int, at: int, fields: tuple[int, ...]) -> End:
     _, disk, first_disk, here, members, length, offset, _ = fields
     end_offset = size - len(tail) + at
-    if _NONE16 in {disk, first_disk, here, members} or _NONE32 in {length, offset}:
-        located = _end64(tail, size, at)
-        if located is not None:
-            return located
+    located = _end64(tail, size, at)
+    if located is not None:
+        plain = (members, length, offset)
+        wide = (located.members, located.directory_bytes, located.directory_offset)
+        if any(a not in {b, none} for a, b, none in zip(plain, wide, (_NONE16, _NONE32, _NONE32), strict=True)):
+            raise refused("The archive's two end records contradict each other.")
+        return located
     if disk or first_disk or here != members:
         raise refused("The archive is one part of several, or its end record contradicts itself.")
     return _checked(End(members, offset, length, end_offset))

@@ -133,7 +133,7 @@ async def _pack_by_hand(options: argparse.Namespace, environment: Mapping[str, s
         if options.archive.startswith(("http://", "https://")):
             return order, await open_archive(client, options.archive)
         try:
-            return order, LocalArchive(Path(options.archive))
+            return order, LocalArchive(options.archive)
         except OSError as error:
             raise Failure(
                 FailureClass.ORDER_INVALID, f"The archive {options.archive} cannot be read: {error.strerror}."

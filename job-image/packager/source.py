@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urljoin
@@ -18,7 +19,7 @@ from packager.http1 import Address, Answer, Client, ConnectionBroken
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
+    from typing import BinaryIO
 
     from packager.policy import File
 
@@ -302,9 +303,9 @@ def _content_range(answer: Answer) -> tuple[int, int, int]:
 class LocalArchive(Archive):
     """An archive in a file, for a person who packs by hand."""
 
-    def __init__(self, path: Path) -> None:
-        """Open it; raises `OSError`."""
-        self._file = path.open("rb")
+    def __init__(self, file: BinaryIO | str) -> None:
+        """Open it and read its end; raises `OSError`."""
+        self._file: BinaryIO = Path(file).open("rb") if isinstance(file, str) else file  # noqa: SIM115
         size = self._file.seek(0, 2)
         self._file.seek(max(0, size - TAIL_BYTES))
         tail = self._file.read()

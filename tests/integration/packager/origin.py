@@ -82,7 +82,9 @@ class _Handler(BaseHTTPRequestHandler):
             return
         span = self._span(len(origin.body)) if origin.ranges else None
         condition = self.headers.get("If-Range")
-        if span is None or (condition and condition != origin.etag):
+        if span is not None and not origin.body:
+            self._plain(416)
+        elif span is None or (condition and condition != origin.etag):
             self._send(200, 0, len(origin.body))
         else:
             self._send(206, *span)

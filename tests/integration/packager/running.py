@@ -15,6 +15,7 @@ from typing import Any
 
 from pydantic import SecretStr
 
+from entrypackage.failures import Failure
 from entrypackage.order import (
     Archive,
     Destination,
@@ -27,7 +28,11 @@ from entrypackage.order import (
     parse_report,
 )
 from entrypackage.trigger import Taken, Trigger
+from packager.attempt import prepare
 from packager.cli import main
+from packager.http1 import Client
+from packager.packing import Outcome
+from packager.source import open_archive
 from tests.integration.packager.stores import KEYS, REGION
 
 ROOT = Path(__file__).parents[3]
@@ -210,3 +215,19 @@ def run(attempt: Attempt, folder: Path, **variables: str) -> Ended:
 def read_json(contents: dict[str, bytes], key: str) -> Any:
     """Read one object as JSON."""
     return json.loads(contents[key])
+
+
+async def pack_here(attempt: Attempt, **variables: str) -> tuple[Failure | None, Outcome]:
+    """Pack in this process: faster than a process of its own, for tests of many archives."""
+    client = Client()
+    order = attempt.order()
+    packing = None
+    try:
+        archive = await open_archive(client, attempt.url)
+        packing = await prepare(order, encode_order(order).digest, archive, client, environment(**variables))
+        await packing.run()
+    except Failure as failure:
+        return failure, packing.outcome if packing else Outcome()
+    finally:
+        client.close()
+    return None, packing.outcome

@@ -69,7 +69,7 @@ def sqs_client(url: str) -> Any:
 def find_versitygw() -> Path | None:
     """Return the program as the tool chain built it, or one on the PATH."""
     cache = Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "entrypackage-operator"
-    built = sorted(cache.glob("*/versitygw")) if cache.is_dir() else []
+    built = sorted(path for path in cache.rglob("versitygw") if path.is_file()) if cache.is_dir() else []
     named = os.environ.get("VERSITYGW") or shutil.which("versitygw")
     return Path(named) if named else (built[-1] if built else None)
 
