@@ -96,7 +96,6 @@ class Controller:
 
     def _new_reconciler(self) -> Reconciler:
         settings = self._settings
-        observer = Observer(self._kubernetes, settings.namespace, self._notebook, self._recovery)
         executor = Executor.assemble(
             kubernetes=self._kubernetes,
             benchling=self._benchling,
@@ -105,6 +104,9 @@ class Controller:
             events=EventRecorder(self._kubernetes, settings.namespace, self._holder),
             random=random.Random(),  # noqa: S311 - jitter, not secrets
             monotonic=time.monotonic,
+        )
+        observer = Observer(
+            self._kubernetes, settings.namespace, self._notebook, self._recovery, executor.exporting.has_room
         )
         return Reconciler(self._queue, observer, executor, self._notebook, settings)
 

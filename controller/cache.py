@@ -54,8 +54,9 @@ class Feed:
         metadata = body["metadata"]
         name: str = metadata["name"]
         if deleted:
-            if self._known.get(name) == metadata["uid"]:
-                self._forget(name)
+            if self._known.pop(name, None) is not None:
+                # The visit finds it gone and forgets what is known of it, the export in the making included.
+                self.queue.add(name)
             return
         self._known[name] = metadata["uid"]
         if self.notebook.is_echo(name, metadata["resourceVersion"]):
@@ -69,11 +70,6 @@ class Feed:
             if owner.get("kind") == KIND and owner.get("controller"):
                 self.notebook.touch(owner["name"])
                 self.queue.add(owner["name"])
-
-    def _forget(self, name: str) -> None:
-        self._known.pop(name, None)
-        self.notebook.forget(name)
-        self.queue.discard(name)
 
     def _add(self, name: str, body: Object) -> None:
         try:
@@ -99,7 +95,7 @@ class Feed:
             self.queue.add(name, priority=urgency(package))
         for ghost in self._known.keys() - listed.keys():
             metrics.GHOSTS.inc()
-            self._forget(ghost)
+            self.queue.add(ghost)
         self._known = listed
         await self._remove_unused_orders(in_use)
 

@@ -75,6 +75,7 @@ class Executor:
             case plan.StorePackage():
                 await self.outcomes.succeed(package, action.report)
             case plan.FailAttempt():
+                self.forget(package)
                 await self.outcomes.fail(package, action.failure, action.message, touched=action.touched)
             case plan.DeleteJob():
                 await self._delete_job(package, action)
@@ -86,6 +87,11 @@ class Executor:
     async def poll(self, package: EntryPackage) -> bool:
         """Look at the export; return whether anything but the time of the next look has changed."""
         return await self.exporting.poll(package)
+
+    def forget(self, package: EntryPackage) -> None:
+        """Stop counting the export of an attempt that is given up or of an object that is gone."""
+        attempt = package.status.attempt
+        self.exporting.forget(attempt.export.task_id if attempt is not None and attempt.export is not None else None)
 
     async def _delete_job(self, package: EntryPackage, action: plan.DeleteJob) -> None:
         """Delete the order before the Job: while the Job is there, it tells that the order is to go."""

@@ -42,20 +42,40 @@ class Exporting:
     outcomes: Outcomes
     random: Random
     monotonic: Callable[[], float]
+    _beginning: int = 0
     _last_stretch: float = 1.0
     _stretched_at: float = float("-inf")
 
+    def has_room(self) -> bool:
+        """Whether another export may be started, those counted that are about to be."""
+        return self.benchling.free_exports > self._beginning
+
+    def forget(self, task: str | None) -> None:
+        """Stop counting an export that nobody looks at any more."""
+        if task is not None:
+            self.benchling.forget_export(task)
+
     async def begin(self, package: EntryPackage) -> None:
+        """Read the entry, write the intent, ask for the export."""
+        self._beginning += 1
+        try:
+            begun = await self._read_and_write_intent(package)
+        finally:
+            self._beginning -= 1
+        if begun is not None:
+            await self._ask(begun)
+
+    async def _read_and_write_intent(self, package: EntryPackage) -> EntryPackage | None:
         now = datetime.now(UTC)
         try:
             entry = await self.benchling.get_entry(package.spec.entry_id, priority=self._urgency(package))
         except BenchlingFailure as failure:
             await self.outcomes.fail_unread(package, failure, now)
-            return
+            return None
         if not is_usable_display_id(entry.display_id):
             text = f"Benchling gives the entry no display id that can name a package: {entry.display_id!r}."
             await self.outcomes.fail_unread(package, Rejected(text, status=200), now)
-            return
+            return None
         facts = entry_facts(entry)
         old = package.status.entry
         package = await self.store.decide(package, transitions.begin(package, facts, now))
@@ -63,7 +83,7 @@ class Exporting:
             text = f"The entry was {old.display_id} and is {facts.display_id} now: a new package is made, the old kept."
             await self.events.post(package, Reason.DISPLAY_ID_CHANGED, text, warning=True)
         await self.events.post(package, Reason.EXPORTING, f"Attempt {package.status.attempts}: {_why(package)}.")
-        await self._ask(package)
+        return package
 
     async def renew(self, package: EntryPackage) -> None:
         """The intent of an earlier process has an unknown outcome: ask again and count the orphan."""
@@ -87,7 +107,7 @@ class Exporting:
             task = await self.benchling.start_export(package.spec.entry_id, priority=self._urgency(package))
         except ExportOutcomeUnknown as failure:
             metrics.ORPHANED_EXPORTS.inc()
-            await self.outcomes.fail(package, FailureClass.EXPORT_LOST, failure.message)
+            await self.outcomes.fail(package, failure.failure, failure.message)
             return
         except BenchlingFailure as failure:
             await self.outcomes.fail(package, failure.failure, failure.message)

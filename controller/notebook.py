@@ -1,6 +1,7 @@
 """What the leader knows and does not write down: exports being looked at, and its own last writes.
 
-All of it can be lost: a new leader asks again.
+All of it can be lost: a new leader asks again. What outlives the loss of the Lease is an answer that is not written
+yet, because Benchling cannot be asked for it a second time.
 """
 
 from __future__ import annotations
@@ -27,6 +28,8 @@ class Note:
     attempt: int
     asked_for: datetime | None = None
     """The intent whose request this process made."""
+    task: str | None = None
+    """Benchling's answer to that request, until it is written."""
     url: SecretStr | None = None
     """The archive's address, as last answered."""
     next_look: float | None = None
@@ -43,8 +46,10 @@ class Note:
         attempt = package.status.attempt
         intent = attempt.export.intent_time if attempt is not None and attempt.export is not None else None
         pause = None if self.next_look is None else self.next_look - monotonic
+        asked = intent is not None and intent == self.asked_for
         return ExportSeen(
-            asked=intent is not None and intent == self.asked_for,
+            asked=asked,
+            task=self.task if asked else None,
             ready=self.url is not None,
             next_look=now + timedelta(seconds=pause) if pause is not None and pause > 0 else None,
             trouble=self.trouble,
@@ -57,6 +62,7 @@ class Notebook:
 
     _notes: dict[str, Note] = field(default_factory=dict)
     _written: dict[str, str] = field(default_factory=dict)
+    _for_room: set[str] = field(default_factory=set)
 
     def note(self, key: str, uid: str, attempt: int) -> Note:
         """Return the note of this very attempt, a blank one if the last was of another."""
@@ -72,6 +78,7 @@ class Notebook:
 
     def touch(self, key: str) -> None:
         """The object changed: a look alone will not do."""
+        self._for_room.discard(key)
         if (note := self._notes.get(key)) is not None:
             note.polling = None
 
@@ -79,11 +86,25 @@ class Notebook:
         """The object is gone."""
         self._notes.pop(key, None)
         self._written.pop(key, None)
+        self._for_room.discard(key)
 
     def clear(self) -> None:
-        """Leadership ended."""
-        self._notes.clear()
+        """Leadership ended: keep nothing but answers that could not be written."""
+        self._notes = {
+            key: Note(note.uid, note.attempt, asked_for=note.asked_for, task=note.task)
+            for key, note in self._notes.items()
+            if note.task is not None
+        }
         self._written.clear()
+        self._for_room.clear()
+
+    def wait_for_room(self, key: str) -> None:
+        """Only the limit of exports at once holds this object up."""
+        self._for_room.add(key)
+
+    def waits_for_room(self, key: str) -> bool:
+        """Whether nothing but room is missing, as far as is known."""
+        return key in self._for_room
 
     def wrote(self, key: str, version: str) -> None:
         """Remember our own write, so that its echo on the watch is no news."""

@@ -13,6 +13,7 @@ from entrypackage.kubernetes import ENTRY_PACKAGES, JOBS, PODS, SECRETS, NotFoun
 from entrypackage.resource import EntryPackage
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from datetime import datetime
 
     from controller.jobs import PodView
@@ -29,12 +30,20 @@ class UnreadableObjectError(Exception):
 class Observer:
     """Makes observations in one namespace."""
 
-    def __init__(self, kubernetes: Kubernetes, namespace: str, notebook: Notebook, recovery: Recovery) -> None:
+    def __init__(
+        self,
+        kubernetes: Kubernetes,
+        namespace: str,
+        notebook: Notebook,
+        recovery: Recovery,
+        has_room: Callable[[], bool],
+    ) -> None:
         """Read through this client; never from a cache, so that no decision rests on an old version."""
         self._kubernetes = kubernetes
         self._namespace = namespace
         self._notebook = notebook
         self._recovery = recovery
+        self._has_room = has_room
 
     async def read(self, key: str) -> EntryPackage | None:
         """Return the object, or None if it is gone; raises `UnreadableObjectError`."""
@@ -53,7 +62,7 @@ class Observer:
         if package is None:
             return None
         if package.status.attempts == 0:
-            return Observation(package)
+            return Observation(package, room=self._has_room())
         owned = f"{identity.LABEL_OWNER}={package.metadata.uid}"
         selector = f"{owned},{identity.LABEL_COMPONENT}={identity.COMPONENT_PACKAGER}"
         jobs = tuple(read_job(job) for job in await self._kubernetes.list_all(JOBS, self._namespace, labels=selector))
@@ -75,6 +84,7 @@ class Observer:
             export=note.export_seen(package, now, monotonic),
             holder=note.holder,
             held_since=note.held_since,
+            room=self._has_room(),
             benchling_back=self._recovery.since,
         )
 

@@ -7,7 +7,7 @@ decision is made on what is written, and a process that dies anywhere is followe
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
@@ -31,6 +31,8 @@ class ExportSeen:
 
     asked: bool = False
     """The request for the recorded intent was made by this very process, so its outcome is known or will be."""
+    task: str | None = None
+    """What Benchling answered to that request, as long as it is not written."""
     ready: bool = False
     """The archive can be fetched."""
     next_look: datetime | None = None
@@ -54,6 +56,8 @@ class Observation:
     holder: PodView | None = None
     """A pod of another attempt that holds the destination."""
     held_since: datetime | None = None
+    room: bool = True
+    """Another export may be started now."""
     benchling_back: datetime | None = None
     """When Benchling came back, or was given other credentials, for the last time."""
 
@@ -78,6 +82,13 @@ class ReuseExport:
 @dataclass(frozen=True, slots=True)
 class RenewExport:
     """Ask for the export again: what became of the last request is unknown."""
+
+
+@dataclass(frozen=True, slots=True)
+class RecordTask:
+    """Write the task's id: it could not be written when Benchling gave it."""
+
+    task: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,15 +134,20 @@ class Wait:
     """Nothing to do before that time (None: before something changes)."""
 
     until: datetime | None = None
+    for_room: bool = False
+    """It is only Benchling's limit of exports at once that holds it up."""
 
 
 BACK_SECONDS: Final = 30.0
+ROOM_SECONDS: Final = 2.0
+"""Between two looks whether another export may be started."""
 
 Action = (
     WriteStatus
     | BeginAttempt
     | ReuseExport
     | RenewExport
+    | RecordTask
     | PollExport
     | MakeOrder
     | CreateJob
@@ -185,7 +201,7 @@ def _act(observation: Observation, now: datetime, timing: Timing) -> Action:
     else:
         action = _start(observation, now, timing)
     if isinstance(action, Wait):
-        return Wait(_earliest(action.until, cleaning))
+        return replace(action, until=_earliest(action.until, cleaning))
     return action
 
 
@@ -216,19 +232,26 @@ def _start(observation: Observation, now: datetime, timing: Timing) -> Action:
         return Wait()
     waiting = pending_triggers(package)
     if waiting.request is not None:
-        return BeginAttempt()
+        return _when_there_is_room(BeginAttempt(), observation, now)
     if attempt is not None and attempt.next_attempt_time is not None:
         restarts = waiting.event is not None and (attempt.given_up or attempt.failure is FailureClass.INCOMPLETE)
         if not restarts:
             due = _next_try(observation, attempt.next_attempt_time)
             if due > now:
                 return Wait(due)
-            return ReuseExport() if may_reuse_export(attempt) and not waiting else BeginAttempt()
+            if may_reuse_export(attempt) and not waiting:
+                return ReuseExport()
+            return _when_there_is_room(BeginAttempt(), observation, now)
     if waiting.event is None:
         return Wait()
     since = package.status.pending.since if package.status.pending else now
     due = since + timing.quiet_period
-    return BeginAttempt() if due <= now else Wait(due)
+    return _when_there_is_room(BeginAttempt(), observation, now) if due <= now else Wait(due)
+
+
+def _when_there_is_room(action: BeginAttempt | RenewExport, observation: Observation, now: datetime) -> Action:
+    """Hold a request for an export back here, where it costs nothing, rather than in the client's queue."""
+    return action if observation.room else Wait(now + timedelta(seconds=ROOM_SECONDS), for_room=True)
 
 
 def _next_try(observation: Observation, planned: datetime) -> datetime:
@@ -252,7 +275,7 @@ def _continue(observation: Observation, attempt: Attempt, now: datetime, timing:
     if observation.package.spec.suspend:
         return Wait()
     if attempt.export is None or attempt.export.task_id is None:
-        return Wait() if observation.export.asked else RenewExport()
+        return Wait() if observation.export.asked else _when_there_is_room(RenewExport(), observation, now)
     if attempt.order_digest is not None and observation.order_present:
         if observation.holder is not None:
             return CreateJob() if observation.export.next_look is None else Wait(observation.export.next_look)

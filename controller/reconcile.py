@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 from controller import metrics
 from controller.lease import NotLeadingError
 from controller.observe import UnreadableObjectError
-from controller.plan import Wait, plan
+from controller.plan import ROOM_SECONDS, Wait, plan
 from controller.store import StaleError
 from entrypackage.kubernetes import ConflictError, KubernetesError
 
@@ -105,13 +105,16 @@ class Reconciler:
         self.queue.add(key, delay=TROUBLE_SECONDS[min(count, len(TROUBLE_SECONDS) - 1)])
 
     async def _reconcile(self, key: str) -> None:
-        if await self._look_only(key):
+        if self._waits_for_room(key) or await self._look_only(key):
             return
+        last = self.notebook.polling(key)
         self.notebook.touch(key)
         for _ in range(STEPS):
             now = datetime.now(UTC)
             seen = await self.observer.observe(key, now, time.monotonic())
             if seen is None:
+                if last is not None and last.polling is not None:
+                    self.executor.forget(last.polling)
                 self.notebook.forget(key)
                 return
             action = plan(seen, now, self.settings.timing)
@@ -120,6 +123,13 @@ class Reconciler:
                 return
             await self.executor.execute(action, seen)
         raise RuntimeError(f"{key} did not come to rest in {STEPS} steps")
+
+    def _waits_for_room(self, key: str) -> bool:
+        """Put a key back that only waits for another export's end, without asking anybody."""
+        if not self.notebook.waits_for_room(key) or self.executor.exporting.has_room():
+            return False
+        self.queue.add(key, delay=ROOM_SECONDS)
+        return True
 
     async def _look_only(self, key: str) -> bool:
         """Look at the export if that is all that is due, without a word to the API server.
@@ -150,6 +160,8 @@ class Reconciler:
         if looking:
             note = self.notebook.note(key, seen.package.metadata.uid, attempt.number if attempt else 0)
             note.polling = seen.package
+        if action.for_room and not seen.jobs:
+            self.notebook.wait_for_room(key)
         if action.until is not None:
             self.queue.add(key, delay=max(0.0, (action.until - now).total_seconds()))
         metrics.EXPORTS_IN_FLIGHT.set(self.notebook.exports_in_flight())

@@ -8,6 +8,7 @@ from datetime import timedelta
 import pytest
 
 from controller.plan import (
+    ROOM_SECONDS,
     BeginAttempt,
     CreateJob,
     DeleteJob,
@@ -71,6 +72,14 @@ SITUATIONS = {
     "event after its quiet period": (fresh_event(31), BeginAttempt()),
     "request at once": (seen(package(request=request())), BeginAttempt()),
     "request beside a fresh event": (seen(package(request=request(), event=event())), BeginAttempt()),
+    "request, but no room for another export": (
+        seen(package(request=request()), room=False),
+        Wait(NOW + timedelta(seconds=ROOM_SECONDS), for_room=True),
+    ),
+    "unknown outcome, but no room for another export": (
+        seen(package(with_attempt(attempt(export=NO_TASK)), event=event()), room=False),
+        Wait(NOW + timedelta(seconds=ROOM_SECONDS), for_room=True),
+    ),
     "suspended with a request": (seen(package(request=request(), suspend=True)), Wait()),
     "taken event": (seen(package(Status(taken=Taken(event_id="evt_1")), event=event())), Wait()),
     "being deleted": (Observation(package(deleted=True, request=request())), Wait()),
