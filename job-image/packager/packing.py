@@ -263,8 +263,13 @@ class Packing:
                 with self._stage("replacing"):
                     rest = await _flat(transfer.put_held(plan.replaced))
                     await _flat(transfer.run(rest, []))
+            if transfer.uploads_begun:
+                await self._end_old_uploads()  # a beginning whose answer was lost was begun again under another id
         except Failure as failure:
             await transfer.give_up()
+            if failure.failure is not FailureClass.SUPERSEDED and transfer.uploads_begun:
+                await claim.confirm()  # else these might be the winner's
+                await self._end_old_uploads()
             if failure.failure is FailureClass.ARCHIVE_REFUSED and not self.outcome.touched:
                 await self._withdraw(previous, claimed, claim)
             raise

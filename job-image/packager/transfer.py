@@ -91,6 +91,7 @@ class Transfer:
         self._slots = asyncio.Semaphore(budget.puts)
         self._held_bytes = 0
         self._uploads: dict[str, str] = {}
+        self.uploads_begun = 0
 
     async def run(self, put: Sequence[File], verify: Sequence[File]) -> None:
         """Put some files, and read others only to prove them; raises the first `Failure`, all else being stopped."""
@@ -177,6 +178,7 @@ class Transfer:
 
     async def _put_parts(self, feed: Feed, file: File) -> None:
         key = self._prefix + file.name
+        self.uploads_begun += 1
         upload = await self._store.begin_upload(key, content_type=content_type(file.name), fence=self._fence)
         self._uploads[upload] = key
         parts: list[Part] = []

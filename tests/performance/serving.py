@@ -46,7 +46,9 @@ def _answer(connection: socket.socket, folder: Path, head: str) -> None:
         start, end = 0, size
         if wanted := headers.get("range"):
             first, _, last = wanted.removeprefix("bytes=").partition("-")
-            start, end = (int(first), min(size, int(last) + 1) if last else size) if first else (max(0, size - int(last)), size)
+            start, end = (
+                (int(first), min(size, int(last) + 1) if last else size) if first else (max(0, size - int(last)), size)
+            )
         status = "206 Partial Content" if wanted else "200 OK"
         extra = f"Content-Range: bytes {start}-{end - 1}/{size}\r\n" if wanted else ""
         connection.sendall(
