@@ -89,7 +89,7 @@ def _check_members(block: Mapping[str, Any], kind: str) -> None:
         if name in block and not isinstance(block[name], str):
             raise bad_request(f"{name} must be a string")
     for name in ("enabled", "required"):
-        if name in block and not isinstance(block[name], bool):
+        if name in block and not isinstance(block[name], bool | None):
             raise bad_request(f"{name} must be a boolean")
     _check_value(block, kind)
     _check_label(block)
@@ -109,7 +109,7 @@ def _check_label(block: Mapping[str, Any]) -> None:
 
 
 def _check_lists(block: Mapping[str, Any]) -> None:
-    if "itemType" in block and block["itemType"] not in _ITEM_TYPES:
+    if "itemType" in block and block["itemType"] not in tuple(_ITEM_TYPES):
         raise bad_request("itemType is not one of the documented ones")
     if "schemaId" in block and not isinstance(block["schemaId"], str | None):
         raise bad_request("schemaId must be a string")
@@ -125,7 +125,7 @@ def _check_table(block: Mapping[str, Any]) -> None:
         raise bad_request("maxRows must be 1 to 500")
     source = block["source"]
     known = {"DATA_FRAME": "dataFrameId", "DATASET": "datasetId"}
-    if not isinstance(source, dict) or source.get("type") not in known:
+    if not isinstance(source, dict) or source.get("type") not in tuple(known):
         raise bad_request("source.type must be DATA_FRAME or DATASET")
     identifier = known[str(source["type"])]
     if source.keys() - {"type", identifier} or not isinstance(source.get(identifier, ""), str):

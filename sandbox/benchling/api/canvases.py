@@ -40,7 +40,7 @@ def _checked(world: World, body: Json, allowed: set[str]) -> Json:
     if "data" in body:
         check_text_json(body["data"])
     session = body.get("sessionId")
-    if session is not None and session not in world.sessions:
+    if session is not None and (not isinstance(session, str) or session not in world.sessions):
         raise bad_request(f"Session {session!r} was not found")
     return body
 

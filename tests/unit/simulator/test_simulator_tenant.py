@@ -300,6 +300,8 @@ async def test_a_click_disables_the_canvas_until_the_app_answers(setup: Setup) -
         [{"type": "SECTION", "children": [{"type": "SECTION", "children": []}]}],
         [{"type": "TEXT_INPUT", "id": "a", "value": None, "label": "x" * 51}],
         [{"type": "MARKDOWN", "value": None}],
+        [{"type": "SEARCH_INPUT", "id": "a", "value": None, "itemType": {}}],
+        [{"type": "TABLE", "id": "a", "name": "t", "source": {"type": []}}],
     ],
 )
 async def test_blocks_that_are_refused(setup: Setup, blocks: list[dict[str, Any]]) -> None:
