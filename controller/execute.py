@@ -52,7 +52,7 @@ class Executor:
         packing = Packing(store, benchling, settings, events, exporting, outcomes, monotonic)
         return cls(store, exporting, packing, outcomes)
 
-    async def execute(self, action: plan.Action, seen: plan.Observation) -> None:
+    async def execute(self, action: plan.Step, seen: plan.Observation) -> None:
         """Carry out one action; raises `ConflictError` if it was overtaken and `KubernetesError` to try again."""
         package = seen.package
         metrics.ACTIONS.labels(type(action).__name__).inc()
@@ -66,6 +66,8 @@ class Executor:
                 await self.store.decide(package, again)
             case plan.RenewExport():
                 await self.exporting.renew(package)
+            case plan.RecordTask():
+                await self.exporting.record_task(package, action.task)
             case plan.PollExport():
                 await self.exporting.poll(package)
             case plan.MakeOrder():
@@ -79,8 +81,6 @@ class Executor:
                 await self.outcomes.fail(package, action.failure, action.message, touched=action.touched)
             case plan.DeleteJob():
                 await self._delete_job(package, action)
-            case plan.Wait():
-                pass
             case _:
                 assert_never(action)
 

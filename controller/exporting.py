@@ -16,7 +16,6 @@ from controller.store import current_attempt
 from controller.summary import Blocked
 from entrypackage.conditions import Reason
 from entrypackage.failures import FailureClass
-from entrypackage.kubernetes import KubernetesError
 from entrypackage.model import render_time
 
 if TYPE_CHECKING:
@@ -104,21 +103,30 @@ class Exporting:
         note, attempt = self.store.note(package), current_attempt(package)
         note.asked_for = attempt.export.intent_time if attempt.export is not None else None
         try:
-            task = await self.benchling.start_export(package.spec.entry_id, priority=self._urgency(package))
+            note.task = await self._start(package)
+        finally:
+            if note.task is None:
+                # Nothing is waited for any more, however it ended: what was not written is asked for again.
+                note.asked_for = None
+        if note.task is not None:
+            self._look_later(package)
+            await self.record_task(package, note.task)
+
+    async def _start(self, package: EntryPackage) -> str | None:
+        """Ask, and return the task's id; None if there is none, which is recorded as a failure."""
+        try:
+            return str(await self.benchling.start_export(package.spec.entry_id, priority=self._urgency(package)))
         except ExportOutcomeUnknown as failure:
             metrics.ORPHANED_EXPORTS.inc()
             await self.outcomes.fail(package, failure.failure, failure.message)
-            return
         except BenchlingFailure as failure:
             await self.outcomes.fail(package, failure.failure, failure.message)
-            return
-        self._look_later(package)
-        try:
-            await self.store.record(package, lambda status: transitions.record_task(status, str(task)))
-        except KubernetesError:
-            # The task's id is lost, so the export counts as one whose outcome is unknown.
-            note.asked_for = None
-            raise
+        return None
+
+    async def record_task(self, package: EntryPackage, task: str) -> None:
+        """Write the task's id. It stays noted until that is done, because Benchling cannot be asked for it again."""
+        await self.store.record(package, lambda status: transitions.record_task(status, task))
+        self.store.note(package).task = None
 
     async def poll(self, package: EntryPackage) -> bool:
         """Look at the export; return whether anything but the time of the next look has changed."""

@@ -142,7 +142,7 @@ BACK_SECONDS: Final = 30.0
 ROOM_SECONDS: Final = 2.0
 """Between two looks whether another export may be started."""
 
-Action = (
+Step = (
     WriteStatus
     | BeginAttempt
     | ReuseExport
@@ -154,8 +154,10 @@ Action = (
     | StorePackage
     | FailAttempt
     | DeleteJob
-    | Wait
 )
+"""What is carried out."""
+
+Action = Step | Wait
 
 
 def plan(observation: Observation, now: datetime, timing: Timing) -> Action:
@@ -272,6 +274,8 @@ def _next_try(observation: Observation, planned: datetime) -> datetime:
 def _continue(observation: Observation, attempt: Attempt, now: datetime, timing: Timing) -> Action:
     if attempt.job is not None:
         return _watch_job(observation, attempt, now, timing)
+    if observation.export.task is not None:
+        return RecordTask(observation.export.task)
     if observation.package.spec.suspend:
         return Wait()
     if attempt.export is None or attempt.export.task_id is None:

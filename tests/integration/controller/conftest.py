@@ -75,6 +75,7 @@ async def place(surroundings: Surroundings) -> AsyncIterator[Place]:
     yield made
     for child in surroundings.run.children:
         if child.name.startswith(made.name):
+            child.grace_seconds = 0
             await child.stop()
     await surroundings.api.delete(f"/api/v1/namespaces/{made.name}")
 

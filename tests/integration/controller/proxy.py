@@ -27,6 +27,16 @@ class CutError(Exception):
     """Raised by a hook: the connection is reset and the client learns nothing."""
 
 
+class RefusedError(Exception):
+    """Raised by a `before` hook: the server does not get the request, the client this answer."""
+
+    def __init__(self, status: int, reason: str) -> None:
+        """Answer as a Kubernetes API server does."""
+        super().__init__(reason)
+        self.status = status
+        self.reason = reason
+
+
 @dataclass(slots=True)
 class Call:
     """One request, and its answer once there is one."""
@@ -55,7 +65,7 @@ class Call:
         return {}
 
 
-async def _let_through(_: Call) -> None:
+async def let_through(_: Call) -> None:
     """Do nothing."""
 
 
@@ -67,8 +77,8 @@ class Proxy:
     token: str | None = None
     """A bearer token for every request; None: the client's own."""
     tls: ssl.SSLContext | None = None
-    before: Callable[[Call], Awaitable[None]] = _let_through
-    after: Callable[[Call], Awaitable[None]] = _let_through
+    before: Callable[[Call], Awaitable[None]] = let_through
+    after: Callable[[Call], Awaitable[None]] = let_through
     rewrite: Callable[[str], str] = lambda path: path
     calls: list[Call] = field(default_factory=list)
     """All requests that arrived, watches included, oldest first."""
@@ -124,6 +134,9 @@ class Proxy:
         self._connections.add(transport)
         try:
             return await self._pass_on(request)
+        except RefusedError as refused:
+            content = {"kind": "Status", "status": "Failure", "reason": refused.reason, "code": refused.status}
+            return web.json_response(content, status=refused.status)
         except (CutError, aiohttp.ClientError, ConnectionError):
             transport.abort()
             return web.Response(status=502)

@@ -19,6 +19,7 @@ import pytest
 import pytest_asyncio
 
 from tests.integration.controller.proxy import Call, CutError, Proxy
+from tests.integration.controller.purposes import LOOK, WRITES, purpose
 from tests.integration.controller.running import Controller, Json, Place, until
 
 if TYPE_CHECKING:
@@ -28,25 +29,6 @@ if TYPE_CHECKING:
 
 pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.xdist_group("controller")]
 
-WRITES = [
-    "mark as pending",
-    "state the intent",
-    "Event Exporting",
-    "ask for the export",
-    "note the task",
-    "note the order",
-    "create Secret 0",
-    "create Secret 1",
-    "create the Job",
-    "note the Job",
-    "Event JobCreated",
-    "store the package",
-    "Event Packaged",
-    "delete Secret 0",
-    "delete Secret 1",
-    "delete the Job",
-]
-LOOK = "look at the export"
 RUNNING = "the packager runs"
 
 ORPHANS = {("after", "state the intent"), ("before", "Event Exporting"), ("after", "Event Exporting")}
@@ -62,44 +44,6 @@ MORE_POINTS = [(when, name) for name in [*WRITES, LOOK] for when in ("before", "
 TEXT_BYTES = 1_000_000
 """Random, so that the order does not fit into one Secret."""
 TABLE = "well,growth\n" + "".join(f"A{number},{number * 7 % 100}\n" for number in range(500))
-
-
-def purpose(call: Call) -> str | None:
-    """Return what a request is for, None if it writes nothing and is no look at the export."""
-    parts = call.resource.strip("/").split("/")
-    if not call.mutating:
-        return LOOK if "tasks" in parts else None
-    if "leases" in parts or parts[-1] == "token":
-        return None
-    if parts[-1] == "status":
-        return _of_status(call.json()["status"])
-    match call.method, parts[-2] if call.method == "DELETE" else parts[-1]:
-        case "POST", "exports":
-            return "ask for the export"
-        case "POST", "events":
-            return f"Event {call.json()['reason']}"
-        case "POST", "secrets":
-            return f"create Secret {call.json()['metadata']['name'].rpartition('-')[2]}"
-        case "POST", "jobs":
-            return "create the Job"
-        case "DELETE", "secrets":
-            return f"delete Secret {parts[-1].rpartition('-')[2]}"
-        case "DELETE", "jobs":
-            return "delete the Job"
-    return f"{call.method} {call.resource}"
-
-
-def _of_status(status: Json) -> str:
-    attempt = status.get("attempt")
-    if attempt is None:
-        return "store the package" if "package" in status else "mark as pending"
-    if "failure" in attempt:
-        return "note the failure"
-    if "job" in attempt:
-        return "note the Job"
-    if "orderDigest" in attempt:
-        return "note the order"
-    return "note the task" if "taskId" in attempt["export"] else "state the intent"
 
 
 class PodWatch:

@@ -17,6 +17,7 @@ from controller.plan import (
     MakeOrder,
     Observation,
     PollExport,
+    RecordTask,
     RenewExport,
     ReuseExport,
     StorePackage,
@@ -50,6 +51,7 @@ from tests.unit.controller.situations import (
 )
 
 ASKED = ExportSeen(asked=True)
+ANSWERED = ExportSeen(asked=True, task="t")
 READY = ExportSeen(asked=True, ready=True)
 LATER = ExportSeen(asked=True, next_look=NOW + timedelta(seconds=5))
 NO_TASK = ExportRecord(intent_time=ago(60))
@@ -90,6 +92,10 @@ SITUATIONS = {
     "intent without a task, asked by nobody alive": (
         seen(package(with_attempt(attempt(export=NO_TASK)), event=event())),
         RenewExport(),
+    ),
+    "intent without a task, the answer not written": (
+        seen(package(with_attempt(attempt(export=NO_TASK)), event=event(), suspend=True), export=ANSWERED),
+        RecordTask("t"),
     ),
     "suspended with an unknown outcome": (
         seen(package(with_attempt(attempt(export=NO_TASK)), event=event(), suspend=True)),
