@@ -8,7 +8,15 @@ import mimetypes
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
-from packager.archive import LOCAL_HEADER_BYTES, LocalHeader, check_gap, check_local_header, parse_local_header
+from packager.archive import (
+    LOCAL_HEADER_BYTES,
+    LocalHeader,
+    check_gap,
+    check_local_header,
+    parse_local_header,
+    refused,
+    shown,
+)
 from packager.budget import PUT_BYTES, Budget, Room, part_bytes
 from packager.unpack import PIECE_BYTES, Unpacker, crc32, unpack
 
@@ -248,7 +256,7 @@ async def open_member(feed: Feed, file: File) -> LocalHeader:
 
 async def close_member(feed: Feed, file: File, header: LocalHeader) -> None:
     """Read what stands behind a member's content and prove that nothing is hidden there."""
-    check_gap(file.member, header, await feed.exactly(file.until - feed.at))
+    check_gap(file.member, header, await feed.exactly(max(0, file.until - feed.at)))
 
 
 async def member_pieces(feed: Feed, file: File) -> AsyncIterator[bytes]:
@@ -258,7 +266,7 @@ async def member_pieces(feed: Feed, file: File) -> AsyncIterator[bytes]:
     while left:
         packed = await feed.some(min(left, PIECE_BYTES))
         if not packed:
-            raise AssertionError("a feed with an end never ends early")
+            raise refused(f"The content of {shown(file.member.name)} reaches into what follows it.")
         left -= len(packed)
         for piece in unpacker.feed(packed):
             yield piece
