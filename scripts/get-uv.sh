@@ -1,16 +1,22 @@
 #!/usr/bin/env bash
 # Put uv into a folder of this checkout, where the machine has none. Needs Python 3.11 or newer with venv.
 set -euo pipefail
-folder=${1%/bin/}
-python=$(command -v python3.14 || command -v python3.13 || command -v python3.12 || command -v python3.11 || command -v python3 || true)
+folder=${1%/}
+folder=${folder%/bin}
+
+python=
+for candidate in python3 python3.14 python3.13 python3.12 python3.11; do
+  # A name on the PATH may be a stub that runs nothing, so each one is tried.
+  if "$candidate" -c 'import sys; raise SystemExit(sys.version_info < (3, 11))' >/dev/null 2>&1; then
+    python=$candidate
+    break
+  fi
+done
 if [ -z "$python" ]; then
-  echo "There is neither uv nor Python here: install uv, or Python 3.11 or newer." >&2
+  echo "There is neither uv nor Python 3.11 or newer here: install one of them." >&2
   exit 1
 fi
-if ! "$python" -c 'import sys; raise SystemExit(sys.version_info < (3, 11))'; then
-  echo "$("$python" --version) is too old: install uv, or Python 3.11 or newer." >&2
-  exit 1
-fi
+
 echo "==> uv, into ${folder}"
 "$python" -m venv "$folder" || {
   echo "Python cannot make a virtual environment: install its venv package (python3-venv), or uv." >&2
