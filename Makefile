@@ -30,6 +30,7 @@ check: setup toolchain ## Lint, types, import contracts, shell scripts, chart, g
 	@bash scripts/check.sh
 
 test: check ## Everything that must hold before a change lands
+	@$(PYTHON) -m sandbox.toolchain --s3 --quiet
 	@$(PYTHON) -m pytest $(TESTS) -n $(WORKERS) --dist loadgroup -m "not slow" -q
 
 test-unit: setup ## The tests that need no cluster
