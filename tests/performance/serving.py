@@ -79,8 +79,68 @@ async def _late(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, seco
     loop.call_later(seconds, writer.close)
 
 
+class _Discard(asyncio.Protocol):
+    """An S3 that keeps nothing: says yes to every put, and that nothing is there; the inventory's ETag is constant."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = transport
+        self.held = b""
+        self.left = 0
+        self.answer = b""
+
+    def data_received(self, data: bytes) -> None:
+        if self.left:
+            taken = min(self.left, len(data))
+            self.left -= taken
+            data = data[taken:]
+            if self.left:
+                return
+            self._send()
+        self.held += data
+        while b"\r\n\r\n" in self.held and not self.left:
+            head, _, self.held = self.held.partition(b"\r\n\r\n")
+            self._begin(head)
+
+    def _begin(self, head: bytes) -> None:
+        length = next(
+            (int(r.split(b":")[1]) for r in head.split(b"\r\n") if r.lower().startswith(b"content-length")), 0
+        )
+        self.answer = self._answer(head)
+        self.left = length - min(length, len(self.held))
+        self.held = self.held[length:]
+        if not self.left:
+            self._send()
+
+    def _answer(self, head: bytes) -> bytes:
+        method, target, _ = head.split(b"\r\n")[0].split(b" ")
+        if method == b"GET" and b"?" in target:
+            return _http(b"200 OK", b"<Result></Result>")
+        if method == b"GET":
+            return _http(b"404 Not Found", b"")
+        if method == b"POST" and b"uploads" in target:
+            return _http(b"200 OK", b"<R><UploadId>one</UploadId></R>")
+        return _http(b"200 OK", b"")
+
+    def _send(self) -> None:
+        assert isinstance(self.transport, asyncio.Transport)
+        self.transport.write(self.answer)
+
+
+def _http(status: bytes, body: bytes) -> bytes:
+    return b'HTTP/1.1 %s\r\nETag: "one"\r\nContent-Length: %d\r\n\r\n%s' % (status, len(body), body)
+
+
+async def serve_discard() -> None:
+    """Take everything and keep nothing."""
+    server = await asyncio.get_running_loop().create_server(_Discard, "127.0.0.1", 0, backlog=256)
+    print(server.sockets[0].getsockname()[1], flush=True)
+    await server.serve_forever()
+
+
 if __name__ == "__main__":
     if sys.argv[1] == "files":
         serve_files(Path(sys.argv[2]))
+    elif sys.argv[1] == "discard":
+        asyncio.run(serve_discard())
     else:
         asyncio.run(serve_delay(sys.argv[2], int(sys.argv[3]), float(sys.argv[4]) / 1000))
