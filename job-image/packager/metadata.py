@@ -353,8 +353,9 @@ _METADATA_LINES: Final = """\
 
 
 def _usage(order: Order) -> str:
-    name, bucket = order.destination.package_name, order.destination.bucket
-    program = (
-        f"import quilt3\n\npackage = quilt3.Package.browse({name!r}, registry={'s3://' + bucket!r})\npackage.fetch()"
+    destination = order.destination
+    name, registry = (
+        json.dumps(text, ensure_ascii=False) for text in (destination.package_name, f"s3://{destination.bucket}")
     )
+    program = f"import quilt3\n\npackage = quilt3.Package.browse({name}, registry={registry})\npackage.fetch()"
     return f"Browse the package in the Quilt catalog, or fetch it with Python:\n\n```python\n{program}\n```"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import os
 import socket
 import sys
@@ -79,6 +80,9 @@ async def _late(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, seco
     loop.call_later(seconds, writer.close)
 
 
+_UPLOADS = itertools.count(1)
+
+
 class _Discard(asyncio.Protocol):
     """An S3 that keeps nothing: says yes to every put, and that nothing is there; the inventory's ETag is constant."""
 
@@ -118,7 +122,7 @@ class _Discard(asyncio.Protocol):
         if method == b"GET":
             return _http(b"404 Not Found", b"")
         if method == b"POST" and b"uploads" in target:
-            return _http(b"200 OK", b"<R><UploadId>one</UploadId></R>")
+            return _http(b"200 OK", b"<R><UploadId>%d</UploadId></R>" % next(_UPLOADS))
         return _http(b"200 OK", b"")
 
     def _send(self) -> None:

@@ -39,10 +39,9 @@ def pack(folder: Path, archive: Path) -> tuple[float, int]:
         order = Attempt(f"http://127.0.0.1:{port}/{archive.name}", "bucket", f"http://127.0.0.1:{sink}").order()
         digest = write_order(order, folder / f"order-{archive.stem}")
         report = folder / f"report-{archive.stem}"
-        command = [
-            sys.executable, "-m", "packager", "run", "--order", str(folder / f"order-{archive.stem}"), "--digest", digest,
-            "--termination-log", str(report),
-        ]  # fmt: skip
+        order_folder = str(folder / f"order-{archive.stem}")
+        command = [sys.executable, "-m", "packager", "run", "--order", order_folder, "--digest", digest]
+        command += ["--termination-log", str(report)]
         process = subprocess.Popen(command, env=environment(), cwd=ROOT, stderr=subprocess.DEVNULL)
         _, status, usage = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(status)

@@ -82,7 +82,9 @@ def test_a_paused_loser_leaves_the_package_to_the_winner(
         lost = loser.ended()
 
     contents = versitygw_server.contents(bucket)
-    assert lost.code == POLICIES[FailureClass.SUPERSEDED].exit_code, lost.log
+    # A loser that was paused after the answer to its last request had finished before the winner began.
+    finished = len(line.heads) == number
+    assert lost.code == (0 if finished else POLICIES[FailureClass.SUPERSEDED].exit_code), lost.log
     assert contents == after_winner
     package = {key.removeprefix(PACKAGE): body for key, body in contents.items() if key.startswith(PACKAGE)}
     assert {name: package[name] for name in WINNER} == WINNER
