@@ -29,7 +29,7 @@ def make_order(
         return Order(
             owner=Owner(namespace="", name="", uid=""),
             attempt=0,
-            trigger=Trigger(id=f"hand-{now.isoformat()}", type="by hand", occurred_at=now),
+            trigger=Trigger(id=f"hand-{now.isoformat()}", type="by-hand", occurred_at=now),
             taken=Taken(request_id=f"hand-{now.isoformat()}"),
             notify_always=True,
             entry=_entry(entry, display_id, archive, now),
