@@ -165,8 +165,7 @@ async def run(settings: ControllerSettings, kubeconfig: str | None) -> int:
         campaigning = asyncio.create_task(controller.campaign())
         stopping = asyncio.create_task(stop.wait())
         await asyncio.wait({watching, campaigning, stopping}, return_when=asyncio.FIRST_COMPLETED)
-        # kopf takes the signals over while it runs, so an orderly end of the watches is a wish to stop as well.
-        asked = stop.is_set() or (watching.done() and watching.exception() is None)
+        asked = stop.is_set()
         log.info("stopping", extra={"asked": asked})
         stop.set()
         stopping.cancel()

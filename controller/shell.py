@@ -6,9 +6,15 @@ some hang deletion. What is decided and done is in `plan` and `execute`.
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+import logging
 import os
 import random
+import threading
+from concurrent.futures import Future
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -18,16 +24,18 @@ from entrypackage import identity
 from entrypackage.resource import GROUP, PLURAL, VERSION
 
 if TYPE_CHECKING:
-    import asyncio
-
     from controller.cache import Feed
+
+_KOPF_RUNNING: Final = logging.getLogger("kopf._core.reactor.running")
+_KOPF_RUNNING.addFilter(lambda record: not record.getMessage().startswith("OS signals are ignored"))
 
 ACCOUNT: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 LOGIN_MINUTES: Final = 30
 
 
 def _configure(settings: kopf.OperatorSettings) -> None:
-    settings.process.ultimate_exiting_timeout = 20
+    # Else kopf kills the process that long after it was told to stop, whatever is still under way in it.
+    settings.process.ultimate_exiting_timeout = None
     settings.scanning.disabled = True
     settings.peering.standalone = True
     settings.posting.enabled = False
@@ -59,7 +67,21 @@ def _login_from_pod() -> kopf.ConnectionInfo:
     )
 
 
-def build_registry(feed: Feed, kubeconfig: str | None) -> kopf.OperatorRegistry:
+class _Relay:
+    """Hands news over to the thread that works with it."""
+
+    def __init__(self, feed: Feed, loop: asyncio.AbstractEventLoop) -> None:
+        self._feed = feed
+        self._loop = loop
+
+    def package_changed(self, body: dict[str, Any], *, deleted: bool) -> None:
+        self._loop.call_soon_threadsafe(partial(self._feed.package_changed, body, deleted=deleted))
+
+    def job_changed(self, body: dict[str, Any]) -> None:
+        self._loop.call_soon_threadsafe(self._feed.job_changed, body)
+
+
+def build_registry(feed: _Relay, kubeconfig: str | None) -> kopf.OperatorRegistry:
     """Return kopf's registry with everything that it does here."""
     registry = kopf.OperatorRegistry()
 
@@ -94,15 +116,59 @@ async def watch(
 ) -> None:
     """Watch until `stop` is set. A watch that cannot go on ends this with an error, and the process with it.
 
-    kopf takes the process's signals for itself while it runs: on SIGTERM or SIGINT this returns as if `stop` were set.
+    kopf gets a thread and an event loop of its own. When it ends it cancels every task of its loop, whoever made it,
+    and on the main thread it takes SIGTERM for itself: either way an update of the controller would cut off what is
+    under way, and leave the Lease to expire.
     """
     if kubeconfig is not None:
         os.environ["KUBECONFIG"] = kubeconfig
-    await kopf.operator(
-        registry=build_registry(feed, kubeconfig),
-        namespaces=[namespace],
-        standalone=True,
-        ready_flag=ready,
-        stop_flag=stop,
-        liveness_endpoint=None,
-    )
+    loop = asyncio.get_running_loop()
+    operator = _Kopf(build_registry(_Relay(feed, loop), kubeconfig), namespace)
+    operator.ready.add_done_callback(lambda _: loop.call_soon_threadsafe(ready.set))
+    operator.start()
+    waits: list[asyncio.Future[Any]] = [asyncio.wrap_future(operator.ended), asyncio.ensure_future(stop.wait())]
+    try:
+        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        waits[1].cancel()
+        operator.stop()
+    await waits[0]
+
+
+class _Kopf:
+    """kopf in its thread, until it ends or is told to stop."""
+
+    def __init__(self, registry: kopf.OperatorRegistry, namespace: str) -> None:
+        self._registry = registry
+        self._namespace = namespace
+        self._loop = asyncio.new_event_loop()
+        self._stopping = asyncio.Event()
+        self.ready: Future[None] = Future()
+        self.ended: Future[None] = Future()
+
+    def start(self) -> None:
+        threading.Thread(target=self._run, name="kopf", daemon=True).start()
+
+    def stop(self) -> None:
+        """Let it end; safe to call when it has ended by itself."""
+        with contextlib.suppress(RuntimeError):
+            self._loop.call_soon_threadsafe(self._stopping.set)
+
+    def _run(self) -> None:
+        try:
+            with asyncio.Runner(loop_factory=lambda: self._loop) as runner:
+                runner.run(self._operate())
+        except BaseException as error:  # noqa: BLE001 - it goes on where the end is waited for
+            self.ended.set_exception(error)
+        else:
+            self.ended.set_result(None)
+
+    async def _operate(self) -> None:
+        await kopf.operator(
+            registry=self._registry,
+            namespaces=[self._namespace],
+            standalone=True,
+            ready_flag=self.ready,
+            stop_flag=self._stopping,
+            liveness_endpoint=None,
+        )

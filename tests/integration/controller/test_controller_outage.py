@@ -158,5 +158,21 @@ async def test_every_write_may_be_refused_once(place: Place, benchling_proxy: Pr
         assert refused == {write for write in WRITES if write not in NOT_HERE}
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("refused", ["/apis/batch/v1", "/apis/benchling.quilt.bio/v1alpha1/namespaces"])
+async def test_a_watch_that_cannot_go_on_ends_the_process(place: Place, benchling_proxy: Proxy, refused: str) -> None:
+    """Its successor may have more luck; a leader that sees nothing would be worse than none."""
+
+    async def refuse(call: Call) -> None:
+        if call.resource.startswith(refused) and ("watch=true" in call.path or call.resource == refused):
+            raise RefusedError(403, "Forbidden")
+
+    async with Proxy.to_api_server(place.address) as api:
+        api.before = refuse
+        controller = await place.start(api, benchling_proxy, pod_name="only")
+        assert await controller.ended() == 1
+        assert not await place.leader()
+
+
 def _is_exporting(package: Json) -> bool:
     return "taskId" in (package.get("status", {}).get("attempt") or {}).get("export", {})
