@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from controller import metrics
 from controller.observe import UnreadableObjectError, parse_package
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from entrypackage.resource import EntryPackage
 
 log = logging.getLogger(__name__)
+
+_OURS: Final = f"{identity.LABEL_MANAGED_BY}={identity.MANAGED_BY}"
 
 
 def urgency(package: EntryPackage) -> Priority:
@@ -54,9 +56,9 @@ class Feed:
         metadata = body["metadata"]
         name: str = metadata["name"]
         if deleted:
-            if self._known.pop(name, None) is not None:
-                # The visit finds it gone and forgets what is known of it, the export in the making included.
-                self.queue.add(name)
+            self._known.pop(name, None)
+            # The visit finds it gone and forgets what is known of it, the export in the making included.
+            self.queue.add(name)
             return
         self._known[name] = metadata["uid"]
         if self.notebook.is_echo(name, metadata["resourceVersion"]):
@@ -79,6 +81,10 @@ class Feed:
 
     async def resync(self) -> None:
         """Replace what is known by a full list and look at every object; then remove orders that nobody needs."""
+        before = set(self._known)
+        # Orders first: one that is made while the rest is read belongs to an attempt that is not known yet.
+        orders = await self._orders()
+        owners: set[str] = set()
         in_use: set[tuple[str, int]] = set()
         listed: dict[str, str] = {}
         async for body in self.kubernetes.pages(ENTRY_PACKAGES, self.namespace):
@@ -89,32 +95,39 @@ class Feed:
             except UnreadableObjectError as unreadable:
                 log.error("not readable", extra={"entrypackage": name, "why": str(unreadable)})  # noqa: TRY400
                 continue
+            owners.add(package.metadata.uid)
             if in_progress(package.status.attempt):
                 in_use.add((package.metadata.uid, package.status.attempts))
             self.notebook.touch(name)
             self.queue.add(name, priority=urgency(package))
-        for ghost in self._known.keys() - listed.keys():
+        for ghost in (self._known.keys() & before) - listed.keys():
             metrics.GHOSTS.inc()
             self.queue.add(ghost)
-        self._known = listed
-        await self._remove_unused_orders(in_use)
+        made_meanwhile = {name: uid for name, uid in self._known.items() if name not in before}
+        self._known = {**made_meanwhile, **listed}
+        await self._remove_unused(orders, in_use, owners)
 
-    async def _remove_unused_orders(self, in_use: set[tuple[str, int]]) -> None:
-        """Delete order Secrets without a Job whose attempt is over: a crash left them between two writes."""
-        selector = f"{identity.LABEL_MANAGED_BY}={identity.MANAGED_BY}"
-        jobs = self.kubernetes.pages(JOBS, self.namespace, labels=selector, metadata_only=True)
-        with_job = {_attempt_of(job) async for job in jobs}
-        orders = f"{selector},{identity.LABEL_COMPONENT}={identity.COMPONENT_ORDER}"
-        known = set(self._known.values())
-        async for secret in self.kubernetes.pages(SECRETS, self.namespace, labels=orders, metadata_only=True):
-            owner, attempt = _attempt_of(secret)
-            if owner in known and (owner, attempt) not in in_use | with_job:
-                metadata = secret["metadata"]
-                log.info("removing an unused order", extra={"secret": metadata["name"]})
-                await self.kubernetes.delete(SECRETS, self.namespace, metadata["name"], uid=metadata["uid"])
+    async def _orders(self) -> list[Object]:
+        """Return the metadata of all order Secrets."""
+        labels = f"{_OURS},{identity.LABEL_COMPONENT}={identity.COMPONENT_ORDER}"
+        pages = self.kubernetes.pages(SECRETS, self.namespace, labels=labels, metadata_only=True)
+        return [secret["metadata"] async for secret in pages]
+
+    async def _remove_unused(self, orders: list[Object], in_use: set[tuple[str, int]], owners: set[str]) -> None:
+        """Delete order Secrets without a Job whose attempt is over: a crash left them between two writes.
+
+        Sound only if the orders were read before the objects, and these before the Jobs.
+        """
+        jobs = self.kubernetes.pages(JOBS, self.namespace, labels=_OURS, metadata_only=True)
+        needed = in_use | {_attempt_of(job["metadata"]) async for job in jobs}
+        for order in orders:
+            owner, attempt = _attempt_of(order)
+            if owner in owners and (owner, attempt) not in needed:
+                log.info("removing an unused order", extra={"secret": order["name"]})
+                await self.kubernetes.delete(SECRETS, self.namespace, order["name"], uid=order["uid"])
 
 
-def _attempt_of(thing: Object) -> tuple[str, int]:
-    labels = thing["metadata"].get("labels") or {}
+def _attempt_of(metadata: Object) -> tuple[str, int]:
+    labels = metadata.get("labels") or {}
     number = labels.get(identity.LABEL_ATTEMPT, "")
     return labels.get(identity.LABEL_OWNER, ""), int(number) if number.isdecimal() else 0
