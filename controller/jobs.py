@@ -299,13 +299,14 @@ class Outcome:
 def read_outcome(job: JobView, pods: list[PodView], digest: str) -> Outcome:
     """Decide what a finished Job has come to. A report of another order is no report."""
     ended = [pod for pod in pods if pod.job_name == job.name and pod.exit_code is not None]
-    for pod in ended:
-        report = parse_report(pod.message)
-        if report is not None and report.order_digest in {digest, ""}:
-            if report.succeeded and pod.exit_code == 0:
-                return Outcome(report, None, "")
-            if report.failure is not None:
-                return Outcome(report, report.failure, report.message)
+    reports = [(pod, report) for pod in ended if (report := _report_of(pod, digest)) is not None]
+    # A pod that was evicted says that it failed; the one that took its place may have made the package.
+    for pod, report in reports:
+        if report.succeeded and pod.exit_code == 0:
+            return Outcome(report, None, "")
+    for _, report in reports:
+        if report.failure is not None:
+            return Outcome(report, report.failure, report.message)
     for pod in ended:
         if pod.exit_reason == "OOMKilled":
             return Outcome(None, FailureClass.OUT_OF_MEMORY, f"Pod {pod.name} was killed at its memory limit.")
@@ -318,3 +319,8 @@ def read_outcome(job: JobView, pods: list[PodView], digest: str) -> Outcome:
     code = ended[0].exit_code or 0
     failure = EXIT_CODES.get(code, FailureClass.INTERNAL)
     return Outcome(None, failure, f"Pod {ended[0].name} ended with exit code {code} and without a report.")
+
+
+def _report_of(pod: PodView, digest: str) -> Report | None:
+    report = parse_report(pod.message)
+    return report if report is not None and report.order_digest in {digest, ""} else None

@@ -98,13 +98,15 @@ def _ready(package: EntryPackage, blocked: Blocked | None) -> _Said:
     if status.package is None:
         return _Said("Unknown", Reason.NOTHING_ASKED, "Neither spec.event nor spec.request is set.")
     if status.package.missing:
-        return _Said("True", Reason.INCOMPLETE, _missing(status.package.missing))
+        return _Said("True", Reason.INCOMPLETE, _missing(status.package.missing, attempt))
     return _Said("True", Reason.PACKAGED, f"{status.package.files} files, {status.package.size}.")
 
 
-def _missing(count: int) -> str:
-    remedy = POLICIES[FailureClass.INCOMPLETE].remedy
-    return f"Benchling left {count} attachments out of the export. {remedy}"
+def _missing(count: int, attempt: Attempt | None) -> str:
+    text = f"Benchling left {count} attachments out of the export."
+    if attempt is None:
+        return f"{text} It is not exported again by itself: look at them in Benchling, then ask for the package again."
+    return f"{text} {POLICIES[FailureClass.INCOMPLETE].remedy}"
 
 
 def _is_of_export(failure: FailureClass) -> bool:
@@ -134,7 +136,7 @@ def _packaged(status: Status) -> _Said:
             return _Said("False", attempt.failure, attempt.failure_message)
         return _Said("Unknown", Reason.NOT_YET)
     if package.missing:
-        return _Said("True", Reason.INCOMPLETE, _missing(package.missing))
+        return _Said("True", Reason.INCOMPLETE, _missing(package.missing, attempt))
     return _Said("True", Reason.PACKAGED, package.uri)
 
 

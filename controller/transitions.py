@@ -178,6 +178,10 @@ def _repeat_when_incomplete(attempt: Attempt, report: Report, now: datetime, ret
             "re_exports": attempt.re_exports + 1,
             "next_attempt_time": now + timedelta(seconds=pause),
             "notify_always": False,
+            # There is a whole package again, so what failed before it is over.
+            "touched": False,
+            "tries": 0,
+            "delays": 0,
         }
     )
 
@@ -217,10 +221,17 @@ def fail(
 def may_reuse_export(attempt: Attempt) -> bool:
     """Whether the next attempt may pack the archive that this one had.
 
-    An expired address is asked for afresh once; if that has expired too, the entry is exported anew.
+    An expired address is asked for afresh once; if that has expired too, the entry is exported anew. A given-up
+    attempt is looked at again long after Benchling has let go of its archive.
     """
     export = attempt.export
-    if attempt.failure is None or export is None or export.task_id is None or export.completed_at is None:
+    if (
+        attempt.failure is None
+        or attempt.given_up
+        or export is None
+        or export.task_id is None
+        or export.completed_at is None
+    ):
         return False
     reused_already = export.completed_at < attempt.started_at
     if attempt.failure is FailureClass.ARCHIVE_EXPIRED and reused_already:
