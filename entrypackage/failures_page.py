@@ -38,12 +38,9 @@ CAUSES: Final[Mapping[FailureClass, tuple[str, ...]]] = {
         "the mounted files client_id or client_secret are missing or empty",
     ),
     FailureClass.NOT_FOUND: ("403, 404 or 410 from Benchling itself",),
-    FailureClass.FILTERED: ("the settings' filter",),
+    FailureClass.FILTERED: ("nothing yet: this release has no filter",),
     FailureClass.EXPORT_FAILED: ("the task ended as FAILED", "the task ended as SUCCEEDED without an address"),
-    FailureClass.EXPORT_LOST: (
-        "the controller stopped between asking for the export and writing down its task",
-        "404 for the task: it ended more than 30 minutes ago",
-    ),
+    FailureClass.EXPORT_LOST: ("404 or 410 for the task: it ended more than 30 minutes ago",),
     FailureClass.ARCHIVE_EXPIRED: ("403 from the archive's storage because the address or its session has expired",),
     FailureClass.ARCHIVE_REFUSED: (
         "no ZIP, or one whose directory, lengths or checksums do not fit",
@@ -80,8 +77,8 @@ Everything that can go wrong has one of these names. The name is the `reason` of
 metrics, and what a packager's report says. What follows from it stands in this table alone.
 
 * **Tried again**: *as long as it lasts* (an outage never gives up), *counted* (it uses up one of the tries, after
-  which the attempt is given up and looked at again after a day), or *given up at once*. A new click or a manual
-  request ends every wait.
+  which the attempt is given up and looked at again after a day), *a few times* (as often as `retry.incompleteSeconds`
+  has waits, three by default), or *given up at once*. A new click or a manual request ends every wait.
 * **Wait**: before each next try a random time between half of the stated value and the whole of it; the value doubles
   with each failure in a row up to the second number.
 * **Exit code**: how the packager's container ends with it. 0 is success; a code that is not listed is `Internal`.
@@ -110,7 +107,9 @@ def _section(failure: FailureClass, policy: FailurePolicy) -> str:
 def _again(policy: FailurePolicy) -> str:
     if not policy.retryable:
         return "given up at once"
-    return "counted" if policy.counts else "as long as it lasts"
+    if policy.counts:
+        return "counted"
+    return "as long as it lasts" if policy.is_outage else "a few times"
 
 
 def _wait(policy: FailurePolicy) -> str:
