@@ -139,9 +139,11 @@ async def run(settings: ControllerSettings, kubeconfig: str | None) -> int:
     async with AsyncExitStack() as stack:
         kubernetes = await stack.enter_async_context(await Kubernetes.connect(kubeconfig))
         await _check_resource(kubernetes, settings.namespace)
-        benchling = await stack.enter_async_context(
-            BenchlingClient.from_folder(settings.benchling, metrics.record_call)
-        )
+        try:
+            client = BenchlingClient.from_folder(settings.benchling, metrics.record_call)
+        except ValueError as error:
+            raise StartError(f"The setting benchling.baseUrl is wrong. {error}") from error
+        benchling = await stack.enter_async_context(client)
         host = os.environ.get("POD_IP") or "127.0.0.1"
         try:
             runner, port = await serve_health(
