@@ -38,6 +38,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+_BODIES_BYTES: Final = 32 * 1024**2
+"""Bodies that may be held at once. Anyone can send some before a signature can be looked at, and memory is small."""
 _DISCARD_SECONDS: Final = 0.5
 _DISCARD_FACTOR: Final = 8
 _PAGES: Final = ("/livez", "/readyz", "/metrics")
@@ -69,6 +71,7 @@ class Receiver:
         self._metrics = metrics
         self._wall_clock = wall_clock
         self._in_flight = 0
+        self._bodies_bytes = 0
         self.draining = False
         """Set at SIGTERM: readiness is off and connections are closed after their answer."""
         metrics.observe_keys(keys)
@@ -145,9 +148,7 @@ class Receiver:
             now=self._wall_clock(),
             tolerance_seconds=self._settings.timestamp_tolerance_seconds,
         )
-        body = await self._read_body(request, deadline)
-        await self._verify(signed, body, deadline)
-        envelope = _parse(body)
+        envelope = await self._open(request, signed, deadline)
         facts.update(type=envelope.message.type, entryId=entry_of(envelope, None))
         if envelope.message.deprecated:
             self._metrics.deprecated()
@@ -164,22 +165,34 @@ class Receiver:
         if not is_allowed(address, self._settings.allowed_sources):
             raise Refusal(Why.SOURCE_NOT_ALLOWED, "Deliveries are not taken from this address.")
 
-    async def _read_body(self, request: Request, deadline: float) -> bytes:
+    async def _open(self, request: Request, signed: Signed, deadline: float) -> Envelope:
+        """Return the content of a delivery that is Benchling's; raises `Refusal`."""
+        received = bytearray()
+        try:
+            await self._read_body(request, deadline, received)
+            body = bytes(received)
+            await self._verify(signed, body, deadline)
+            return _parse(body)
+        finally:
+            self._bodies_bytes -= len(received)
+
+    async def _read_body(self, request: Request, deadline: float, received: bytearray) -> None:
         limit = self._settings.max_body_bytes
         announced = request.headers.get("content-length", "")
         # Longer digits would be a number beyond any limit; Python refuses to read them.
         if announced.isdecimal() and (len(announced) > 18 or int(announced) > limit):
             raise _too_large(limit)
-        received = bytearray()
         try:
             async with asyncio.timeout_at(deadline):
                 async for chunk in request.stream():
                     received += chunk
+                    self._bodies_bytes += len(chunk)
                     if len(received) > limit:
                         raise _too_large(limit)
+                    if self._bodies_bytes > _BODIES_BYTES:
+                        raise Refusal(Why.OVERLOADED, "Too much is being sent at the same time.")
         except (TimeoutError, ClientDisconnect):
             raise Refusal(Why.BODY_TOO_SLOW, "The body did not arrive in time.") from None
-        return bytes(received)
 
     async def _discard_body(self, request: Request) -> None:
         """Take in the rest of a refused body: a connection closed on a sender loses the answer on its way."""

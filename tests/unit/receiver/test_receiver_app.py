@@ -304,6 +304,32 @@ async def test_deliveries_beyond_the_limit_are_answered_at_once() -> None:
         assert [response.status_code for response in await asyncio.gather(*held)] == [200, 200]
 
 
+async def test_bodies_that_nobody_has_signed_cannot_fill_the_memory() -> None:
+    large = 15 * 1024**2
+    surface = Surface(maxBodyBytes=16 * 1024**2, writeDeadlineSeconds=20)
+    await surface.keys.refresh()
+    released, waiting = asyncio.Event(), asyncio.Semaphore(0)
+
+    async def slowly() -> AsyncIterator[bytes]:
+        yield bytes(large)
+        waiting.release()
+        await released.wait()
+
+    async with surface.http, asyncio.timeout(15):
+        held = [
+            asyncio.create_task(surface.http.post("/", content=slowly(), headers=SIGNER.headers(b""))) for _ in range(2)
+        ]
+        await waiting.acquire()
+        await waiting.acquire()
+
+        assert reason(await surface.send(bytes(large), headers=SIGNER.headers(b""))) == (503, "Overloaded")
+
+        assert (await surface.send()).status_code == 200
+        released.set()
+        assert {response.status_code for response in await asyncio.gather(*held)} == {401}
+        assert reason(await surface.send(bytes(large), headers=SIGNER.headers(b""))) == (401, "BadSignature")
+
+
 async def test_a_defect_is_503_and_does_not_show(surface: Surface) -> None:
     def explode() -> None:
         raise RuntimeError("the inside")
