@@ -139,7 +139,8 @@ class Leadership:
         holder = spec.get("holderIdentity") or ""
         version = lease["metadata"]["resourceVersion"]
         if version != self._seen.version:
-            self._seen = _Seen(version, now)
+            # By the time of the answer: it may have been renewed long after a slow question was asked.
+            self._seen = _Seen(version, self._clock())
         expires = self._seen.since + float(spec.get("leaseDurationSeconds") or self._settings.duration_seconds)
         if holder not in {"", self._holder} and now < expires:
             return False
