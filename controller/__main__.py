@@ -80,6 +80,7 @@ class Controller:
         self._notebook.clear()
         metrics.LEADING.set(1)
         try:
+            await self._recovery.start()
             # Nothing is decided before everything has been seen.
             await self._resync_until_it_works()
             async with asyncio.TaskGroup() as parts:
@@ -104,6 +105,7 @@ class Controller:
             events=EventRecorder(self._kubernetes, settings.namespace, self._holder),
             random=random.Random(),  # noqa: S311 - jitter, not secrets
             monotonic=time.monotonic,
+            credential_version=lambda: self._recovery.version,
         )
         observer = Observer(
             self._kubernetes, settings.namespace, self._notebook, self._recovery, executor.exporting.has_room

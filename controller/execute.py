@@ -44,10 +44,11 @@ class Executor:
         events: EventRecorder,
         random: Random,
         monotonic: Callable[[], float],
+        credential_version: Callable[[], str],
     ) -> Self:
         """Put the parts together; `random` is for jitter, `monotonic` a clock in seconds."""
         store = StatusStore(kubernetes, settings.namespace, notebook)
-        outcomes = Outcomes(store, events, settings.retry, random)
+        outcomes = Outcomes(store, events, settings.retry, random, credential_version)
         exporting = Exporting(store, benchling, notebook, events, outcomes, random, monotonic)
         packing = Packing(store, benchling, settings, events, exporting, outcomes, monotonic)
         return cls(store, exporting, packing, outcomes)

@@ -17,14 +17,16 @@ from controller.summary import Blocked
 from entrypackage.conditions import Reason
 from entrypackage.failures import FailureClass
 from entrypackage.model import render_time
+from entrypackage.telemetry import redact
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from random import Random
 
     from controller.benchling.client import BenchlingClient
+    from controller.benchling.models import Entry
     from controller.events import EventRecorder
-    from controller.notebook import Note, Notebook
+    from controller.notebook import Notebook
     from controller.outcomes import Outcomes
     from controller.store import StatusStore
     from entrypackage.resource import EntryPackage
@@ -45,9 +47,9 @@ class Exporting:
     _last_stretch: float = 1.0
     _stretched_at: float = float("-inf")
 
-    def has_room(self) -> bool:
-        """Whether another export may be started, those counted that are about to be."""
-        return self.benchling.free_exports > self._beginning
+    def has_room(self, kept: int = 0) -> bool:
+        """Whether another export may be started, those counted that are about to be and `kept` others."""
+        return self.benchling.free_exports > self._beginning + kept
 
     def forget(self, task: str | None) -> None:
         """Stop counting an export that nobody looks at any more."""
@@ -72,8 +74,7 @@ class Exporting:
             await self.outcomes.fail_unread(package, failure, now)
             return None
         if not is_usable_display_id(entry.display_id):
-            text = f"Benchling gives the entry no display id that can name a package: {entry.display_id!r}."
-            await self.outcomes.fail_unread(package, Rejected(text, status=200), now)
+            await self.outcomes.fail_unread(package, Rejected(_no_display_id(entry), status=200), now)
             return None
         facts = entry_facts(entry)
         old = package.status.entry
@@ -90,6 +91,9 @@ class Exporting:
             entry = await self.benchling.get_entry(package.spec.entry_id, priority=self._urgency(package))
         except BenchlingFailure as failure:
             await self.outcomes.fail(package, failure.failure, failure.message)
+            return
+        if not is_usable_display_id(entry.display_id):
+            await self.outcomes.fail(package, FailureClass.PROVIDER_REJECTED, _no_display_id(entry))
             return
         status = transitions.renew_export(package.status, entry_facts(entry), datetime.now(UTC))
         package = await self.store.decide(package, status)
@@ -136,7 +140,7 @@ class Exporting:
         try:
             answer = await self.benchling.get_task(TaskId(attempt.export.task_id), priority=CallPriority.POLL)
         except BenchlingFailure as failure:
-            return self.note_trouble(note, failure)
+            return await self.endure(package, failure)
         recovered = note.trouble is not None
         note.trouble = None
         match answer:
@@ -146,7 +150,9 @@ class Exporting:
             case TaskSucceeded():
                 note.url = answer.url
             case TaskFailed():
-                await self.outcomes.fail(package, FailureClass.EXPORT_FAILED, f"Benchling says: {answer.message}")
+                await self.outcomes.fail(
+                    package, FailureClass.EXPORT_FAILED, f"Benchling says: {redact(answer.message)[:500]}"
+                )
             case TaskGone():
                 text = "Benchling no longer knows the export; it keeps one for 30 minutes."
                 await self.outcomes.fail(package, FailureClass.EXPORT_LOST, text)
@@ -171,10 +177,18 @@ class Exporting:
             self._stretched_at = now
         return self._last_stretch
 
-    def note_trouble(self, note: Note, failure: BenchlingFailure) -> bool:
-        """The export goes on without us: keep the attempt and look again when Benchling may answer."""
+    async def endure(self, package: EntryPackage, failure: BenchlingFailure) -> bool:
+        """Keep the attempt through an outage, for the export goes on without us; anything else ends it.
+
+        Returns whether anything but the time of the next look has changed.
+        """
+        if not failure.policy.is_outage:
+            await self.outcomes.fail(package, failure.failure, failure.message)
+            return True
+        note = self.store.note(package)
+        self._look_later(package)
         pause = max(failure.retry_after_seconds or 0.0, 5.0) * self.random.uniform(1.0, 1.5)
-        note.next_look = self.monotonic() + pause
+        note.next_look = max(note.next_look or 0.0, self.monotonic() + pause)
         trouble = Blocked(failure.failure, f"{failure.message} {failure.policy.remedy}")
         changed = note.trouble is None or note.trouble.reason != trouble.reason
         if changed:
@@ -186,6 +200,10 @@ class Exporting:
         attempt = package.status.attempt
         asked = request is not None or (attempt is not None and attempt.notify_always)
         return CallPriority.CLICK if asked else CallPriority.EXPORT
+
+
+def _no_display_id(entry: Entry) -> str:
+    return f"Benchling gives the entry no display id that can name a package: {entry.display_id[:64]!r}."
 
 
 def _why(package: EntryPackage) -> str:

@@ -64,6 +64,7 @@ class Leadership:
         self._settings = settings
         self._clock = clock
         self._held_until = 0.0
+        self._lost = False
         self._seen = _Seen("", 0.0)
 
     @property
@@ -74,6 +75,8 @@ class Leadership:
     def check(self) -> None:
         """Raise `NotLeadingError` unless the Lease is held right now."""
         if not self.is_leading:
+            # Whoever was told so has stopped: this reign is over even if a renewal comes through after all.
+            self._lost = True
             raise NotLeadingError("the Lease is not held")
 
     async def campaign(self, lead: Callable[[], Awaitable[None]]) -> None:
@@ -99,9 +102,10 @@ class Leadership:
 
     async def _reign(self, lead: Callable[[], Awaitable[None]]) -> bool:
         """Return whether `lead` ended by itself, rather than by the loss of the Lease."""
+        self._lost = False
         work = asyncio.ensure_future(lead())
         try:
-            while self.is_leading and not work.done():
+            while self.is_leading and not self._lost and not work.done():
                 await asyncio.wait({work}, timeout=min(self._settings.retry_seconds, self._left()))
                 if not work.done() and self.is_leading:
                     await self._try(self._left())

@@ -15,7 +15,7 @@ from controller.plan import ExportSeen
 if TYPE_CHECKING:
     from pydantic import SecretStr
 
-    from controller.jobs import PodView
+    from controller.queue import Priority
     from controller.summary import Blocked
     from entrypackage.resource import EntryPackage
 
@@ -36,7 +36,7 @@ class Note:
     """When it is asked next, by the monotonic clock in seconds."""
     trouble: Blocked | None = None
     """Why looking does not work at present."""
-    holder: PodView | None = None
+    holder: str = ""
     held_since: datetime | None = None
     polling: EntryPackage | None = None
     """Set while nothing but a look at the export is due: the object as it was."""
@@ -62,7 +62,7 @@ class Notebook:
 
     _notes: dict[str, Note] = field(default_factory=dict)
     _written: dict[str, str] = field(default_factory=dict)
-    _for_room: set[str] = field(default_factory=set)
+    _for_room: dict[str, Priority] = field(default_factory=dict)
 
     def note(self, key: str, uid: str, attempt: int) -> Note:
         """Return the note of this very attempt, a blank one if the last was of another."""
@@ -78,7 +78,7 @@ class Notebook:
 
     def touch(self, key: str) -> None:
         """The object changed: a look alone will not do."""
-        self._for_room.discard(key)
+        self._for_room.pop(key, None)
         if (note := self._notes.get(key)) is not None:
             note.polling = None
 
@@ -86,7 +86,7 @@ class Notebook:
         """The object is gone."""
         self._notes.pop(key, None)
         self._written.pop(key, None)
-        self._for_room.discard(key)
+        self._for_room.pop(key, None)
 
     def clear(self) -> None:
         """Leadership ended: keep nothing but answers that could not be written."""
@@ -98,13 +98,17 @@ class Notebook:
         self._written.clear()
         self._for_room.clear()
 
-    def wait_for_room(self, key: str) -> None:
+    def wait_for_room(self, key: str, urgency: Priority) -> None:
         """Only the limit of exports at once holds this object up."""
-        self._for_room.add(key)
+        self._for_room[key] = urgency
 
-    def waits_for_room(self, key: str) -> bool:
-        """Whether nothing but room is missing, as far as is known."""
-        return key in self._for_room
+    def waits_for_room(self, key: str) -> Priority | None:
+        """Return its urgency if nothing but room is missing, as far as is known."""
+        return self._for_room.get(key)
+
+    def more_urgent_waiting(self, urgency: Priority) -> int:
+        """Return how many wait for room with a higher urgency."""
+        return sum(1 for other in self._for_room.values() if other < urgency)
 
     def wrote(self, key: str, version: str) -> None:
         """Remember our own write, so that its echo on the watch is no news."""

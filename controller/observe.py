@@ -86,6 +86,7 @@ class Observer:
             held_since=note.held_since,
             room=self._has_room(),
             benchling_back=self._recovery.since,
+            credential_version=self._recovery.version,
         )
 
     async def _order_present(self, package: EntryPackage, attempt: Attempt | None) -> bool:

@@ -15,6 +15,7 @@ from entrypackage.failures import POLICIES
 from entrypackage.kubernetes import SECRETS
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from random import Random
 
     from controller.benchling.errors import BenchlingFailure
@@ -36,6 +37,7 @@ class Outcomes:
     events: EventRecorder
     retry: RetrySettings
     random: Random
+    credential_version: Callable[[], str]
 
     async def succeed(self, package: EntryPackage, report: Report) -> None:
         packed = report.package
@@ -67,7 +69,16 @@ class Outcomes:
 
     def _failed(self, status: Status, failure: FailureClass, message: str, *, touched: bool) -> Status:
         spread = self.random.random()
-        return transitions.fail(status, failure, message, datetime.now(UTC), self.retry, spread=spread, touched=touched)
+        return transitions.fail(
+            status,
+            failure,
+            message,
+            datetime.now(UTC),
+            self.retry,
+            spread=spread,
+            touched=touched,
+            credentials=self.credential_version(),
+        )
 
     async def _announce_failure(self, package: EntryPackage) -> None:
         attempt = package.status.attempt

@@ -12,17 +12,18 @@ from controller.benchling.errors import BenchlingFailure, NotFound
 from controller.benchling.links import entry_links
 from controller.benchling.priority import Priority as CallPriority
 from controller.jobs import build_job, build_secrets, controlling_owner, read_job, read_pod
-from controller.orders import build_order, entry_checksum, entry_facts
+from controller.orders import build_order, entry_checksum, entry_facts, is_usable_display_id
 from controller.store import current_attempt
 from entrypackage import identity
 from entrypackage.conditions import Reason
 from entrypackage.failures import Failure, FailureClass
-from entrypackage.kubernetes import JOBS, PODS, SECRETS, AlreadyExistsError
+from entrypackage.kubernetes import JOBS, PODS, SECRETS, AlreadyExistsError, ConflictError, KubernetesError
 from entrypackage.order import encode_order
 from entrypackage.resource import JobRef
+from entrypackage.telemetry import redact
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from controller.benchling.client import BenchlingClient
     from controller.benchling.models import Entry
@@ -38,6 +39,27 @@ if TYPE_CHECKING:
 HOLDER_PAUSE_SECONDS: Final = 2.0
 
 
+@dataclass(slots=True)
+class _Refused:
+    message: str = ""
+
+
+@contextlib.contextmanager
+def _refusals() -> Iterator[_Refused]:
+    """Catch what will not pass by itself: a quota, an admission rule, a wrong setting, a name that is taken."""
+    refused = _Refused()
+    try:
+        yield refused
+    except Failure as failure:
+        refused.message = failure.message
+    except ConflictError:
+        raise
+    except KubernetesError as error:
+        if error.may_pass or error.status == 404:
+            raise
+        refused.message = redact(f"The API server refused the packager's order or Job: {error.message}")
+
+
 @dataclass(frozen=True, slots=True)
 class Packing:
     """Makes orders and Jobs."""
@@ -51,6 +73,20 @@ class Packing:
     monotonic: Callable[[], float]
 
     async def make_order(self, package: EntryPackage) -> None:
+        """Write the order into Secrets; what the API server refuses for good ends the attempt."""
+        with _refusals() as refused:
+            await self._make_order(package)
+        if refused.message:
+            await self.outcomes.fail(package, FailureClass.INTERNAL, refused.message)
+
+    async def create_job(self, package: EntryPackage) -> None:
+        """Create or adopt the Job once the destination is free; a refusal for good ends the attempt."""
+        with _refusals() as refused:
+            await self._create_job(package)
+        if refused.message:
+            await self.outcomes.fail(package, FailureClass.INTERNAL, refused.message)
+
+    async def _make_order(self, package: EntryPackage) -> None:
         note, attempt = self.store.note(package), current_attempt(package)
         if note.url is None:
             raise ValueError("there is no archive to order")
@@ -59,11 +95,10 @@ class Packing:
             links = await self.benchling.link_names(entry_links(entry), cap=self.settings.name_lookups)
             sizes = await self._attachment_sizes(entry) if attempt.re_exports else {}
         except BenchlingFailure as failure:
-            if failure.policy.is_outage:
-                self.exporting.note_trouble(note, failure)
-                return
-            await self.outcomes.fail(package, failure.failure, failure.message)
+            await self.exporting.endure(package, failure)
             return
+        if not is_usable_display_id(entry.display_id):
+            raise Failure(FailureClass.PROVIDER_REJECTED, "The entry's display id can no longer name a package.")
         note.trouble = None
         order = build_order(package, entry, links, sizes, note.url, self.settings)
         encoded = encode_order(order)
@@ -103,7 +138,7 @@ class Packing:
                 raise Failure(FailureClass.INTERNAL, f"The {kind.plural} name {name} belongs to another.") from None
             return known
 
-    async def create_job(self, package: EntryPackage) -> None:
+    async def _create_job(self, package: EntryPackage) -> None:
         note, attempt = self.store.note(package), current_attempt(package)
         facts = package.status.entry
         if facts is None:
@@ -133,8 +168,8 @@ class Packing:
             if job.owner_uid == package.metadata.uid and not job.deleting:
                 await self.store.kubernetes.delete(JOBS, self.store.namespace, job.name, uid=job.uid)
         holder = next((p for p in pods if (p.owner_uid, p.attempt) != ours and not p.is_finished), None)
-        note.holder = holder
-        if holder is None and not other_jobs:
+        note.holder = f"pod {holder.name}" if holder else f"job {other_jobs[0].name}" if other_jobs else ""
+        if not note.holder:
             note.held_since = note.next_look = None
             return True
         note.held_since = note.held_since or datetime.now(UTC)

@@ -53,11 +53,13 @@ class Observation:
     order_present: bool = False
     """All Secrets of the recorded order exist."""
     export: ExportSeen = field(default_factory=ExportSeen)
-    holder: PodView | None = None
-    """A pod of another attempt that holds the destination."""
+    holder: str = ""
+    """What of another attempt holds the destination, such as ``pod x`` or ``job y``; empty: nothing."""
     held_since: datetime | None = None
     room: bool = True
     """Another export may be started now."""
+    credential_version: str = ""
+    """Which credentials are in use; empty if that is not known."""
     benchling_back: datetime | None = None
     """When Benchling came back, or was given other credentials, for the last time."""
 
@@ -181,15 +183,17 @@ def _say(observation: Observation, now: datetime, blocked: Blocked | None) -> Wr
 
 
 def _blocked(observation: Observation, now: datetime, timing: Timing) -> Blocked | None:
+    if not in_progress(observation.package.status.attempt):
+        return None
     if observation.export.trouble is not None:
         return observation.export.trouble
     holder, since = observation.holder, observation.held_since
-    if holder is None or since is None or now - since < timedelta(seconds=timing.destination_wait_seconds):
+    if not holder or since is None or now - since < timedelta(seconds=timing.destination_wait_seconds):
         return None
     return Blocked(
         Reason.WAITING_FOR_POD,
-        f"Pod {holder.name} of another attempt still holds this destination. "
-        "If its node is gone for good, delete the pod with kubectl delete pod --force.",
+        f"The {holder} of another attempt still holds this destination. "
+        f"If it hangs for good, because its node is gone, say: kubectl delete --force {holder}",
     )
 
 
@@ -262,7 +266,12 @@ def _next_try(observation: Observation, planned: datetime) -> datetime:
     Those that were held up by one outage come back spread over `BACK_SECONDS`, each at a place of its own.
     """
     status, back = observation.package.status, observation.benchling_back
-    if status.attempt is None or status.attempt.failure is None or back is None or not status.history:
+    if status.attempt is None or status.attempt.failure is None:
+        return planned
+    known, used = observation.credential_version, status.attempt.credential_version
+    if known and used and known != used:
+        return min(planned, status.attempt.started_at)
+    if back is None or not status.history:
         return planned
     policy = POLICIES[status.attempt.failure]
     if policy.provider is not Provider.BENCHLING or not policy.is_outage or status.history[0].completed_at >= back:
@@ -280,11 +289,9 @@ def _continue(observation: Observation, attempt: Attempt, now: datetime, timing:
         return Wait()
     if attempt.export is None or attempt.export.task_id is None:
         return Wait() if observation.export.asked else _when_there_is_room(RenewExport(), observation, now)
-    if attempt.order_digest is not None and observation.order_present:
-        if observation.holder is not None:
-            return CreateJob() if observation.export.next_look is None else Wait(observation.export.next_look)
-        return CreateJob()
     look = observation.export.next_look
+    if attempt.order_digest is not None and observation.order_present:
+        return CreateJob() if not observation.holder or look is None else Wait(look)
     if observation.export.ready:
         return MakeOrder() if observation.export.trouble is None or look is None else Wait(look)
     if attempt.export.completed_at is None:
@@ -303,13 +310,14 @@ def _watch_job(observation: Observation, attempt: Attempt, now: datetime, timing
         return FailAttempt(FailureClass.REPORT_LOST, f"Job {name} is gone and its report was not read.", touched=True)
     if job.is_finished:
         return _conclude(read_outcome(job, list(observation.pods), attempt.order_digest or ""))
-    pods = [pod for pod in observation.pods if pod.job_name == job.name and not pod.is_finished]
-    if not any(pod.started for pod in pods):
+    # A finished pod has started as well: its Job says so only a moment later.
+    pods = [pod for pod in observation.pods if pod.job_name == job.name]
+    if not any(pod.started or pod.is_finished for pod in pods):
         start_by = job.created_at + timedelta(seconds=timing.pod_start_deadline_seconds)
         if start_by > now:
             return Wait(start_by)
-        if not any(pod.is_finished and pod.disrupted for pod in observation.pods):
-            return FailAttempt(FailureClass.POD_NEVER_STARTED, _why_not_started(pods))
+        # A pod that is gone may have run before it was deleted by force.
+        return FailAttempt(FailureClass.POD_NEVER_STARTED, _why_not_started(pods), touched=not pods)
     end_by = job.created_at + timedelta(seconds=timing.running_deadline_seconds + 60)
     if end_by <= now:
         # A Job whose pod was deleted by force never ends by itself under a podFailurePolicy.

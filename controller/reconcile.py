@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
 from controller import metrics
+from controller.cache import urgency
 from controller.lease import NotLeadingError
 from controller.observe import UnreadableObjectError
 from controller.plan import ROOM_SECONDS, Wait, plan
@@ -126,9 +127,10 @@ class Reconciler:
 
     def _waits_for_room(self, key: str) -> bool:
         """Put a key back that only waits for another export's end, without asking anybody."""
-        if not self.notebook.waits_for_room(key) or self.executor.exporting.has_room():
+        priority = self.notebook.waits_for_room(key)
+        if priority is None or self.executor.exporting.has_room(self.notebook.more_urgent_waiting(priority)):
             return False
-        self.queue.add(key, delay=ROOM_SECONDS)
+        self.queue.add(key, delay=ROOM_SECONDS, priority=priority)
         return True
 
     async def _look_only(self, key: str) -> bool:
@@ -161,7 +163,8 @@ class Reconciler:
             note = self.notebook.note(key, seen.package.metadata.uid, attempt.number if attempt else 0)
             note.polling = seen.package
         if action.for_room and not seen.jobs:
-            self.notebook.wait_for_room(key)
+            self.notebook.wait_for_room(key, urgency(seen.package))
         if action.until is not None:
-            self.queue.add(key, delay=max(0.0, (action.until - now).total_seconds()))
+            delay = max(0.0, (action.until - now).total_seconds())
+            self.queue.add(key, delay=delay, priority=urgency(seen.package))
         metrics.EXPORTS_IN_FLIGHT.set(self.notebook.exports_in_flight())

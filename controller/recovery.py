@@ -45,9 +45,12 @@ class Recovery:
         self.since = datetime.now(UTC)
         self._changed.set()
 
+    async def start(self) -> None:
+        """Look which credentials are in use."""
+        self.version = await self._read()
+
     async def wait(self) -> None:
         """Return when something has recovered: Benchling answers again, or the credentials are others."""
-        self.version = self.version or await self._read()
         while True:
             try:
                 async with asyncio.timeout(CREDENTIAL_CHECK_SECONDS):

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from entrypackage.order import Limits
 from entrypackage.settings import Settings
@@ -116,6 +116,12 @@ class LeaseSettings(Settings):
     duration_seconds: PositiveSeconds = 15
     renew_deadline_seconds: PositiveSeconds = 10
     retry_seconds: PositiveSeconds = 2
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Self:
+        if not self.retry_seconds < self.renew_deadline_seconds < self.duration_seconds:
+            raise ValueError("retrySeconds must be below renewDeadlineSeconds, and that below durationSeconds")
+        return self
 
 
 class ControllerSettings(Settings):

@@ -195,8 +195,12 @@ def fail(
     *,
     spread: float,
     touched: bool = False,
+    credentials: str = "",
 ) -> Status:
-    """End the attempt as failed and say when it is tried again; `spread` in [0, 1) is the jitter."""
+    """End the attempt as failed and say when it is tried again; `spread` in [0, 1) is the jitter.
+
+    `credentials` is the version of those in use; one that was refused is remembered, for others end the wait.
+    """
     policy, attempt = POLICIES[failure], _attempt(status)
     tries = attempt.tries + (1 if policy.counts else 0)
     delays = attempt.delays + 1
@@ -208,6 +212,7 @@ def fail(
             "failure": failure,
             "failure_message": message[:1024],
             "touched": attempt.touched or touched,
+            "credential_version": credentials or None if failure is FailureClass.AUTH_FAILED else None,
             "tries": tries,
             "delays": delays,
             "given_up": given_up,

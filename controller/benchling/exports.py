@@ -69,6 +69,7 @@ class ExportSlots:
     def free(self) -> int:
         """How many exports can be started now without waiting."""
         now = self._clock.now()
+        self._forget(now)
         if now < self._pause_until:
             return 0
         room = max(0, self._limit - self._total() - len(self._waiting))

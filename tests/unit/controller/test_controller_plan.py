@@ -26,6 +26,7 @@ from controller.plan import (
     plan,
 )
 from controller.settings import RetrySettings
+from controller.summary import Blocked
 from controller.transitions import fail, succeed
 from entrypackage.conditions import ConditionType, find_condition
 from entrypackage.failures import FailureClass
@@ -117,14 +118,14 @@ SITUATIONS = {
         seen(
             package(with_attempt(ORDERED), event=event()),
             order_present=True,
-            holder=pod(9),
+            holder="pod other",
             held_since=ago(1),
             export=LATER,
         ),
         Wait(NOW + timedelta(seconds=5)),
     ),
     "order written, destination to be asked about again": (
-        seen(package(with_attempt(ORDERED), event=event()), order_present=True, holder=pod(9), held_since=ago(1)),
+        seen(package(with_attempt(ORDERED), event=event()), order_present=True, holder="pod other", held_since=ago(1)),
         CreateJob(),
     ),
     "suspended before the Job": (
@@ -157,6 +158,36 @@ SITUATIONS = {
             FailureClass.POD_NEVER_STARTED,
             "The pod did not start within timing.podStartDeadlineSeconds: no profile matches.",
         ),
+    ),
+    "pod done, and its Job does not say so yet": (
+        seen(
+            package(with_attempt(working()), event=event()),
+            jobs=(job(created_at=ago(900)),),
+            pods=(ended_pod(said=report()),),
+        ),
+        Wait(ago(900) + timedelta(seconds=TIMING.running_deadline_seconds + 60)),
+    ),
+    "pod gone before it was seen": (
+        seen(package(with_attempt(working()), event=event()), jobs=(job(created_at=ago(601)),)),
+        FailAttempt(
+            FailureClass.POD_NEVER_STARTED,
+            "The pod did not start within timing.podStartDeadlineSeconds: the cluster says nothing about it.",
+            touched=True,
+        ),
+    ),
+    "other credentials than those that were refused": (
+        seen(
+            package(
+                with_attempt(
+                    FAILED.model_copy(
+                        update={"failure": FailureClass.AUTH_FAILED, "tries": 0, "credential_version": "old"}
+                    )
+                ),
+                event=event(),
+            ),
+            credential_version="new",
+        ),
+        BeginAttempt(),
     ),
     "Job gone without a report": (
         seen(package(with_attempt(working()), event=event())),
@@ -324,7 +355,7 @@ def test_a_destination_held_for_long_is_said() -> None:
     given = seen(
         package(with_attempt(ORDERED), event=event()),
         order_present=True,
-        holder=pod(9, name="stuck"),
+        holder="pod stuck",
         held_since=ago(601),
         export=LATER,
     )
@@ -336,6 +367,14 @@ def test_a_destination_held_for_long_is_said() -> None:
     assert stalled is not None
     assert stalled.reason == "WaitingForPod"
     assert "stuck" in stalled.message
+
+
+def test_trouble_with_an_attempt_that_is_over_is_not_said() -> None:
+    trouble = ExportSeen(trouble=Blocked("ProviderDown", "no answer"))
+
+    assert plan(seen(package(with_attempt(FAILED), event=event()), export=trouble), NOW, TIMING) == Wait(
+        NOW + timedelta(minutes=1)
+    )
 
 
 def test_toggling_suspend_of_a_finished_package_asks_for_nothing() -> None:
