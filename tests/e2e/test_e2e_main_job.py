@@ -102,23 +102,6 @@ async def test_a_burst_of_edits_is_one_attempt_or_two_with_the_last_edit_in_it(s
     assert stored["fields"]["Batch"]["value"] == "edit 20"
 
 
-async def test_what_is_sent_again_changes_nothing(scene: Scene) -> None:
-    await scene.benchling.set_fault("webhook_duplicate", times=2)
-    entry = await scene.benchling.create_entry()
-    before = await scene.packaged(entry)
-    deliveries = await scene.benchling.webhooks(subject=entry["id"])
-    await scene.benchling.set_fault("webhook_replay", times=1)
-    await scene.benchling.edit_entry(entry["id"], kind="body")
-
-    after = await scene.package(entry)
-
-    assert sum(len(item["attempts"]) for item in deliveries) >= 2
-    assert after is not None
-    assert after["metadata"]["generation"] == before["metadata"]["generation"]
-    assert await scene.exports(entry) == 1
-    await scene.benchling.clear_faults()
-
-
 async def test_suspend_and_labels_make_no_export(scene: Scene) -> None:
     entry = await scene.benchling.create_entry()
     name = (await scene.packaged(entry))["metadata"]["name"]
