@@ -132,7 +132,7 @@ POLICIES: Final[Mapping[FailureClass, FailurePolicy]] = {
     FailureClass.AUTH_FAILED: FailurePolicy(
         meaning="Benchling refused the app's credentials.",
         remedy="Check the client id and secret in the Secret that the chart's benchling.secretName names; "
-        "a corrected Secret is picked up within a minute.",
+        "a corrected Secret is picked up within about two minutes.",
         retryable=True,
         counts=False,
         backoff=_SLOW,
