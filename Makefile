@@ -33,7 +33,7 @@ test: check ## Everything that must hold before a change lands
 	@$(PYTHON) -m sandbox.toolchain --s3 --quiet
 	@$(PYTHON) -m pytest $(TESTS) -n $(WORKERS) --dist loadgroup -m "not slow" -q --durations=15 --durations-min=10
 
-test-unit: setup ## The tests that need no cluster
+test-unit: toolchain ## The tests that need no cluster
 	@$(PYTHON) -m pytest tests/unit -n $(WORKERS) -q
 
 test-contract: setup ## The simulator and the client against Benchling's own contract

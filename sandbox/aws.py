@@ -69,6 +69,7 @@ def environment() -> dict[str, str]:
         "AWS_ACCESS_KEY_ID": ACCESS_KEY_ID,
         "AWS_SECRET_ACCESS_KEY": SECRET_ACCESS_KEY,
         "AWS_REGION": REGION,
+        "AWS_DEFAULT_REGION": REGION,
     }
 
 

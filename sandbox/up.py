@@ -94,7 +94,11 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--keep", action="store_true", help="leave the folder, with its logs, at the end")
     parser.add_argument("--no-install", action="store_true", help="everything but the product")
     given = parser.parse_args(arguments)
-    values = yaml.safe_load(given.values.read_text(encoding="utf-8")) if given.values else {}
+    try:
+        values = yaml.safe_load(given.values.read_text(encoding="utf-8")) if given.values else {}
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        print(f"error: The values file {given.values} cannot be used: {error}", file=sys.stderr)
+        return 2
     options = Options(
         values=values or {},
         s3_on_disk=given.s3,

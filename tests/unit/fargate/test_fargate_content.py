@@ -322,7 +322,7 @@ def test_without_namespaces_paths_become_the_real_ones() -> None:
 
 
 def test_runtime_stays_visible_under_a_mount() -> None:
-    mounts = [BindMount(Path("/real"), "/work", read_only=False)]
-    runtime = [Path("/work/main"), Path("/work/main/.venv"), Path("/usr")]
+    mounts = [BindMount(Path("/real"), "/srv", read_only=False)]
+    runtime = [Path("/srv/checkout"), Path("/srv/checkout/.venv"), Path("/usr")]
     spec = ContainerSpec(["true"], {}, "/", mounts, runtime)
-    assert [mount.target for mount in visible_runtime(spec)] == ["/work/main"]
+    assert [mount.target for mount in visible_runtime(spec)] == ["/srv/checkout"]
