@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from sandbox.fargate.bill import BillLine
     from tests.e2e.scene import Json, Scene
 
-pytestmark = [pytest.mark.xdist_group("e2e"), pytest.mark.asyncio(loop_scope="session")]
+pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 HOP_BY_HOP = {"host", "content-length", "connection", "accept-encoding", "transfer-encoding"}
 

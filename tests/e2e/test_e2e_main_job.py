@@ -15,8 +15,8 @@ from tests.e2e.scene import PACKAGER, condition
 if TYPE_CHECKING:
     from tests.e2e.scene import Scene
 
-# One worker and one event loop hold the sandbox for all tests.
-pytestmark = [pytest.mark.xdist_group("e2e"), pytest.mark.asyncio(loop_scope="session")]
+# One event loop holds the sandbox for all tests.
+pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 OPERATIONS = Path(__file__).parents[2] / "docs" / "operations.md"
 METADATA_FILES = {"README.md", "entry.json", "entry_data.json", "input.json", "links.json"}

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from tests.integration.controller.conftest import Surroundings
 
-pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.xdist_group("controller")]
+pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 RUNNING = "the packager runs"
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from tests.integration.controller.running import Controller, Json, Place
 
-pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.xdist_group("controller")]
+pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 SLACK_SECONDS = 3.0
 """What a busy machine may add."""

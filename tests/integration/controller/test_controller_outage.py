@@ -16,7 +16,7 @@ from tests.integration.controller.running import condition
 if TYPE_CHECKING:
     from tests.integration.controller.running import Json, Place
 
-pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.xdist_group("controller")]
+pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 FILES = [{"name": "plate.csv", "content": "well,growth\nA1,7\n"}]
 LEASE = {"durationSeconds": 15, "renewDeadlineSeconds": 10, "retrySeconds": 0.5}

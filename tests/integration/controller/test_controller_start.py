@@ -19,8 +19,6 @@ if TYPE_CHECKING:
 
     from sandbox.controlplane import Address
 
-pytestmark = pytest.mark.xdist_group("controller")
-
 WRONG_SETTINGS: dict[str, tuple[Json, str]] = {
     "a missing one": ({"namespace": None}, "The setting namespace is missing."),
     "an unknown one": ({"workerz": 3}, "There is no setting workerz."),
