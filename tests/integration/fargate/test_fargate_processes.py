@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import resource
 import signal
 import sys
 from pathlib import Path
@@ -66,7 +67,10 @@ async def test_exit_codes(tmp_path: Path, isolation: Isolation) -> None:
     process.signal(signal.SIGKILL)
     result = await process.wait()
     assert (result.code, result.oom_killed) == (137, False)
-    assert 4 << 20 < result.peak_bytes < 300 << 20
+    # Without a namespace of its own the container is a direct fork of this process, and the kernel's high-water mark
+    # survives exec: it holds what this process had then.
+    inherited = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 if isolation == "none" else 0
+    assert 4 << 20 < result.peak_bytes < (300 << 20) + inherited
 
 
 @pytest.mark.parametrize("isolation", ISOLATIONS)
