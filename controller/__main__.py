@@ -93,7 +93,8 @@ class Controller:
             await asyncio.get_running_loop().create_future()
         finally:
             self._reconciler = None
-            metrics.LEADING.set(0)
+            for gauge in (metrics.LEADING, metrics.QUEUE_DEPTH, metrics.EXPORTS_IN_FLIGHT):
+                gauge.set(0)
 
     def _new_reconciler(self) -> Reconciler:
         settings = self._settings
