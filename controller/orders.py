@@ -58,7 +58,6 @@ def build_order(
     attempt = package.status.attempt
     if attempt is None:
         raise ValueError("an order needs an attempt")
-    wanted = settings.destination
     return Order(
         owner=Owner(namespace=package.metadata.namespace, name=package.metadata.name, uid=package.metadata.uid),
         attempt=attempt.number,
@@ -68,21 +67,7 @@ def build_order(
         entry=dict(entry.raw),
         benchling_base_url=settings.benchling.base_url,
         archive=Archive(url=url),
-        destination=Destination(
-            bucket=wanted.bucket,
-            prefix=wanted.prefix,
-            display_id=entry.display_id,
-            queue_url=wanted.queue_url,
-            region=wanted.region,
-            s3_endpoint_url=wanted.s3_endpoint_url,
-            sqs_endpoint_url=wanted.sqs_endpoint_url,
-            role_arn=wanted.role_arn,
-            workflow=wanted.workflow,
-            kms_key_id=wanted.kms_key_id,
-            tags=wanted.tags,
-            metadata=wanted.metadata,
-            delete_unversioned=wanted.delete_unversioned,
-        ),
+        destination=Destination(display_id=entry.display_id, **settings.destination.model_dump()),
         links=list(links),
         canvas_id=attempt.canvas_id,
         external_file_sizes=dict(sizes),
