@@ -274,8 +274,16 @@ class Packing:
                 await self._withdraw(previous, claimed, claim)
             raise
         except BaseException:
-            await asyncio.wait_for(transfer.give_up(), _CLEAN_UP_SECONDS)
+            await asyncio.wait_for(self._leave(transfer, claim), _CLEAN_UP_SECONDS)
             raise
+
+    async def _leave(self, transfer: Transfer, claim: Claim) -> None:
+        """Free what is half uploaded when this is stopped; a part on its way can bring an aborted upload back."""
+        await transfer.give_up()
+        if transfer.uploads_begun:
+            with contextlib.suppress(Failure):
+                await claim.confirm()
+                await self._end_old_uploads()
 
     async def _withdraw(self, previous: Previous, claimed: Inventory, claim: Claim) -> None:
         """Leave the destination as it was found."""

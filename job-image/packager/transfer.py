@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import mimetypes
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
+from entrypackage.failures import Failure
 from packager.archive import (
     LOCAL_HEADER_BYTES,
     LocalHeader,
@@ -187,8 +189,7 @@ class Transfer:
     async def _put_parts(self, feed: Feed, file: File) -> None:
         key = self._prefix + file.name
         self.uploads_begun += 1
-        upload = await self._store.begin_upload(key, content_type=content_type(file.name), fence=self._fence)
-        self._uploads[upload] = key
+        upload = await self._begin_upload(key, content_type(file.name))
         parts: list[Part] = []
         async with asyncio.TaskGroup() as group:
             number = 0
@@ -198,6 +199,18 @@ class Transfer:
         await self._store.complete_upload(key, upload, parts, crc=file.member.crc32, fence=self._fence)
         del self._uploads[upload]
         self._count(file)
+
+    async def _begin_upload(self, key: str, kind: str) -> str:
+        """Begin an upload and note its id, also when this is cancelled: without its id it could not be given up."""
+        begun = asyncio.ensure_future(self._store.begin_upload(key, content_type=kind, fence=self._fence))
+        try:
+            upload = await asyncio.shield(begun)
+        except asyncio.CancelledError:
+            with contextlib.suppress(Failure):
+                self._uploads[await begun] = key
+            raise
+        self._uploads[upload] = key
+        return upload
 
     async def _parts(self, feed: Feed, file: File) -> AsyncIterator[tuple[list[memoryview], int]]:
         """Yield each part's body with the room that it takes."""
