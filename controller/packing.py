@@ -23,7 +23,7 @@ from entrypackage.resource import JobRef
 from entrypackage.telemetry import redact
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Awaitable, Callable
 
     from controller.benchling.client import BenchlingClient
     from controller.benchling.models import Entry
@@ -37,27 +37,6 @@ if TYPE_CHECKING:
     from entrypackage.resource import Attempt, EntryPackage
 
 HOLDER_PAUSE_SECONDS: Final = 2.0
-
-
-@dataclass(slots=True)
-class _Refused:
-    message: str = ""
-
-
-@contextlib.contextmanager
-def _refusals() -> Iterator[_Refused]:
-    """Catch what will not pass by itself: a quota, an admission rule, a wrong setting, a name that is taken."""
-    refused = _Refused()
-    try:
-        yield refused
-    except Failure as failure:
-        refused.message = failure.message
-    except ConflictError:
-        raise
-    except KubernetesError as error:
-        if error.may_pass or error.status == 404:
-            raise
-        refused.message = redact(f"The API server refused the packager's order or Job: {error.message}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,17 +53,28 @@ class Packing:
 
     async def make_order(self, package: EntryPackage) -> None:
         """Write the order into Secrets; what the API server refuses for good ends the attempt."""
-        with _refusals() as refused:
-            await self._make_order(package)
-        if refused.message:
-            await self.outcomes.fail(package, FailureClass.INTERNAL, refused.message)
+        await self._or_fail(package, self._make_order)
 
     async def create_job(self, package: EntryPackage) -> None:
         """Create or adopt the Job once the destination is free; a refusal for good ends the attempt."""
-        with _refusals() as refused:
-            await self._create_job(package)
-        if refused.message:
-            await self.outcomes.fail(package, FailureClass.INTERNAL, refused.message)
+        await self._or_fail(package, self._create_job)
+
+    async def _or_fail(self, package: EntryPackage, step: Callable[[EntryPackage], Awaitable[None]]) -> None:
+        """Take a step; what will not pass by itself ends the attempt: a quota, an admission rule, a wrong setting."""
+        try:
+            await step(package)
+        except Failure as failure:
+            refused = failure
+        except ConflictError:
+            raise
+        except KubernetesError as error:
+            if error.may_pass or error.status == 404:
+                raise
+            text = redact(f"The API server refused the packager's order or Job: {error.message}")
+            refused = Failure(FailureClass.INTERNAL, text)
+        else:
+            return
+        await self.outcomes.fail(package, refused.failure, refused.message)
 
     async def _make_order(self, package: EntryPackage) -> None:
         note, attempt = self.store.note(package), current_attempt(package)
