@@ -79,7 +79,9 @@ class Executor:
                 await self.outcomes.succeed(package, action.report)
             case plan.FailAttempt():
                 self.forget(package)
-                await self.outcomes.fail(package, action.failure, action.message, touched=action.touched)
+                await self.outcomes.fail(
+                    package, action.failure, action.message, touched=action.touched, stored=action.stored
+                )
             case plan.DeleteJob():
                 await self._delete_job(package, action)
             case _:

@@ -58,16 +58,20 @@ class Outcomes:
         for notice in report.notices:
             await self.events.post(package, Reason.NOTICE, notice, warning=True)
 
-    async def fail(self, package: EntryPackage, failure: FailureClass, message: str, *, touched: bool = False) -> None:
+    async def fail(
+        self, package: EntryPackage, failure: FailureClass, message: str, *, touched: bool = False, stored: int = 0
+    ) -> None:
         package = await self.store.record(
-            package, lambda status: self._failed(status, failure, message, touched=touched)
+            package, lambda status: self._failed(status, failure, message, touched=touched, stored=stored)
         )
         await self._announce_failure(package)
         attempt = package.status.attempt
         if attempt is not None and attempt.order_digest is not None and attempt.job is None:
             await self.delete_order(package, attempt.number)
 
-    def _failed(self, status: Status, failure: FailureClass, message: str, *, touched: bool) -> Status:
+    def _failed(
+        self, status: Status, failure: FailureClass, message: str, *, touched: bool = False, stored: int = 0
+    ) -> Status:
         spread = self.random.random()
         return transitions.fail(
             status,
@@ -77,6 +81,7 @@ class Outcomes:
             self.retry,
             spread=spread,
             touched=touched,
+            stored=stored,
             credentials=self.credential_version(),
         )
 
@@ -101,7 +106,7 @@ class Outcomes:
     async def fail_unread(self, package: EntryPackage, failure: BenchlingFailure, now: datetime) -> None:
         """The entry could not be read: the attempt takes the triggers and fails in one write."""
         begun = transitions.begin(package, None, now)
-        status = self._failed(begun, failure.failure, failure.message, touched=False)
+        status = self._failed(begun, failure.failure, failure.message)
         await self._announce_failure(await self.store.decide(package, status))
 
     async def delete_order(self, package: EntryPackage, attempt: int, keep: str | None = None) -> None:

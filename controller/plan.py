@@ -122,6 +122,8 @@ class FailAttempt:
     failure: FailureClass
     message: str
     touched: bool = False
+    stored: int = 0
+    """How many files were at their place when it failed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -335,5 +337,7 @@ def _why_not_started(pods: list[PodView]) -> str:
 def _conclude(outcome: Outcome) -> StorePackage | FailAttempt:
     if outcome.failure is None and outcome.report is not None:
         return StorePackage(outcome.report)
-    touched = outcome.report.touched if outcome.report is not None else True
-    return FailAttempt(outcome.failure or FailureClass.INTERNAL, outcome.message, touched=touched)
+    failure = outcome.failure or FailureClass.INTERNAL
+    if outcome.report is None:
+        return FailAttempt(failure, outcome.message, touched=True)
+    return FailAttempt(failure, outcome.message, touched=outcome.report.touched, stored=outcome.report.files_stored)

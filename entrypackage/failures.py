@@ -80,6 +80,8 @@ class FailurePolicy:
     backoff: Backoff
     provider: Provider | None = None
     """Whose fault it is; a provider's outage never gives up."""
+    forgives_progress: bool = False
+    """An attempt that stored more than any before it uses up no try and starts the row of failures over."""
     reuses_export: bool = False
     """Whether the next try may pack the same export while its archive's URL is valid."""
     exit_code: int | None = None
@@ -177,6 +179,7 @@ POLICIES: Final[Mapping[FailureClass, FailurePolicy]] = {
         "takes longer than the address lives, give the packager more CPU or make the file smaller.",
         retryable=True,
         counts=True,
+        forgives_progress=True,
         backoff=_SOON,
         provider=Provider.BENCHLING,
         reuses_export=True,

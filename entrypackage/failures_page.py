@@ -77,8 +77,10 @@ Everything that can go wrong has one of these names. The name is the `reason` of
 metrics, and what a packager's report says. What follows from it stands in this table alone.
 
 * **Tried again**: *as long as it lasts* (an outage never gives up), *counted* (it uses up one of the tries, after
-  which the attempt is given up and looked at again after a day), *a few times* (as often as `retry.incompleteSeconds`
-  has waits, three by default), or *given up at once*. A new click or a manual request ends every wait.
+  which the attempt is given up and looked at again after a day), *counted without progress* (the same, but an attempt
+  that stored more files than any before it uses up none and starts the row of failures over), *a few times* (as often
+  as `retry.incompleteSeconds` has waits, three by default), or *given up at once*. A new click or a manual request ends
+  every wait.
 * **Wait**: before each next try a random time between half of the stated value and the whole of it; the value doubles
   with each failure in a row up to the second number.
 * **Exit code**: how the packager's container ends with it. 0 is success; a code that is not listed is `Internal`.
@@ -108,7 +110,7 @@ def _again(policy: FailurePolicy) -> str:
     if not policy.retryable:
         return "given up at once"
     if policy.counts:
-        return "counted"
+        return "counted without progress" if policy.forgives_progress else "counted"
     return "as long as it lasts" if policy.is_outage else "a few times"
 
 

@@ -208,6 +208,11 @@ class Report(Model):
     peak_memory_bytes: int = 0
 
     @property
+    def files_stored(self) -> int:
+        """How many files were at their place in the end, put by this attempt or found there."""
+        return self.files_uploaded + self.files_skipped
+
+    @property
     def succeeded(self) -> bool:
         """Whether there is a package to speak of."""
         return self.failure is None and self.package is not None
