@@ -218,13 +218,18 @@ class Report(Model):
         return self.failure is None and self.package is not None
 
     def to_bytes(self) -> bytes:
-        """Return JSON of at most `REPORT_BYTES`, shortening lists and sentences where it must."""
+        """Return JSON of at most `REPORT_BYTES`, shortening lists and sentences where it must.
+
+        What cannot be written as UTF-8 (half a surrogate pair in somebody's name) becomes a question mark: a report
+        that says a little less is better than none.
+        """
         report = self
-        while (
-            len(encoded := _canonical(report.model_dump(mode="json", by_alias=True, exclude_none=True))) > REPORT_BYTES
-        ):
+        while len(encoded := report._encoded()) > REPORT_BYTES:
             report = report._shorter()
         return encoded
+
+    def _encoded(self) -> bytes:
+        return _canonical(self.model_dump(mode="json", by_alias=True, exclude_none=True), "replace")
 
     def _shorter(self) -> Report:
         if self.missing:
@@ -246,5 +251,5 @@ def parse_report(message: str) -> Report | None:
         return None
 
 
-def _canonical(value: object) -> bytes:
-    return json.dumps(value, ensure_ascii=False, sort_keys=True, separators=(",", ":")).encode()
+def _canonical(value: object, errors: str = "strict") -> bytes:
+    return json.dumps(value, ensure_ascii=False, sort_keys=True, separators=(",", ":")).encode("utf-8", errors)

@@ -2,6 +2,12 @@
 
 import sys
 
-from packager.cli import main
+from packager.stopping import Stop
 
-sys.exit(main(sys.argv[1:]))
+if __name__ == "__main__":
+    stop = Stop()
+    stop.listen()  # before the next import, which takes a while on a small pod
+
+    from packager.cli import main
+
+    sys.exit(main(sys.argv[1:], stop))

@@ -9,10 +9,10 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import functools
 import hashlib
 import json
 import os
-import signal
 import sys
 import zlib
 from pathlib import Path
@@ -21,9 +21,10 @@ from typing import TYPE_CHECKING, Any, Final
 from entrypackage.failures import POLICIES, Failure, FailureClass
 from packager.http1 import Client
 from packager.source import Archive, LocalArchive, open_archive
+from packager.stopping import Stop
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Coroutine, Mapping
 
     from entrypackage.order import Order
     from packager.packing import Packing
@@ -32,12 +33,15 @@ TERMINATION_LOG: Final = "/dev/termination-log"
 _ORDER_BYTES: Final = 256 * 1024 * 1024
 
 
-def main(arguments: list[str]) -> int:
+def main(arguments: list[str], stop: Stop | None = None) -> int:
     """Run one command and return the exit code: 0, or that of the failure's row in the table."""
+    if stop is None:
+        stop = Stop()
+        stop.listen()
     options = _parser().parse_args(arguments)
     if options.command == "pack":
-        return asyncio.run(_pack_by_hand(options, os.environ))
-    return asyncio.run(_run(options, os.environ))
+        return asyncio.run(_pack_by_hand(options, os.environ, stop))
+    return asyncio.run(_run(options, os.environ, stop))
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -87,48 +91,43 @@ def _parts(path: Path) -> list[Path]:
 def _address_of(plain: bytes) -> str:
     try:
         url = json.loads(plain)["archive"]["url"]
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         raise Failure(FailureClass.ORDER_INVALID, "The order names no archive.") from None
     return str(url)
 
 
-async def _run(options: argparse.Namespace, environment: Mapping[str, str]) -> int:
-    digest = options.digest or ""
+async def _run(options: argparse.Namespace, environment: Mapping[str, str], stop: Stop) -> int:
     client = Client()
-    job = _Job(digest, None if options.dry_run else options.termination_log)
-    try:
-        plain, digest = read_order(options.order, options.digest)
-        job.digest = digest
+    job = _Job(options.digest or "", None if options.dry_run else options.termination_log, stop)
+
+    async def prepared() -> tuple[Order, Archive]:
+        plain, job.digest = read_order(options.order, options.digest)
         opening = asyncio.create_task(open_archive(client, _address_of(plain)))
-        with contextlib.suppress(Exception):
-            await asyncio.get_running_loop().run_in_executor(None, _import_the_rest)
-        from entrypackage.order import parse_order
+        try:
+            with contextlib.suppress(Exception):
+                await asyncio.get_running_loop().run_in_executor(None, _import_the_rest)
+            from entrypackage.order import parse_order
 
-        return await job.finish(_with(opening, parse_order, plain), client, environment, dry_run=options.dry_run)
-    except Failure as failure:
-        return job.report_failure(failure)
+            order = parse_order(plain)
+        except BaseException:
+            opening.cancel()
+            raise
+        return order, await opening
 
-
-async def _with(opening: asyncio.Task[Archive], parse: Any, plain: bytes) -> tuple[Order, Archive]:
-    try:
-        order = parse(plain)
-    except BaseException:
-        opening.cancel()
-        raise
-    return order, await opening
+    return await job.finish(prepared(), client, environment, dry_run=options.dry_run)
 
 
 def _import_the_rest() -> None:
     import packager.attempt  # noqa: F401
 
 
-async def _pack_by_hand(options: argparse.Namespace, environment: Mapping[str, str]) -> int:
-    from packager.byhand import make_order
-
+async def _pack_by_hand(options: argparse.Namespace, environment: Mapping[str, str], stop: Stop) -> int:
     client = Client()
-    job = _Job("", None)
+    job = _Job("", None, stop)
 
     async def prepared() -> tuple[Order, Archive]:
+        from packager.byhand import make_order
+
         order = make_order(options.archive, options.destination, options.entry, options.queue_url, options.endpoint_url)
         if options.archive.startswith(("http://", "https://")):
             return order, await open_archive(client, options.archive)
@@ -145,54 +144,90 @@ async def _pack_by_hand(options: argparse.Namespace, environment: Mapping[str, s
 class _Job:
     """The life of the process around one attempt: signals, report, exit code."""
 
-    def __init__(self, digest: str, termination_log: Path | None) -> None:
+    def __init__(self, digest: str, termination_log: Path | None, stop: Stop) -> None:
         self.digest = digest
         self._termination_log = termination_log
+        self._stop = stop
         self._packing: Packing | None = None
         self._archive: Archive | None = None
 
-    async def finish(self, preparing: Any, client: Client, environment: Mapping[str, str], *, dry_run: bool) -> int:
+    async def finish(
+        self, preparing: Coroutine[Any, Any, tuple[Order, Archive]], client: Client, environment: Mapping[str, str], *,
+        dry_run: bool,
+    ) -> int:  # fmt: skip
         """Pack; whatever happens, report and return the exit code."""
-        from packager import attempt
-
-        attempt.configure_logging(environment.get("LOG_LEVEL", "INFO"))
         task = asyncio.current_task()
         assert task is not None
-        for number in (signal.SIGTERM, signal.SIGINT):
-            asyncio.get_running_loop().add_signal_handler(number, task.cancel)
+        self._stop.watch(task, functools.partial(self._leave, environment))
         failure: Failure | None = None
         try:
-            order, self._archive = await preparing
-            self._packing = await attempt.prepare(order, self.digest, self._archive, client, environment)
-            if dry_run:
-                await attempt.foresee(self._packing, sys.stdout)
-            else:
-                await attempt.carry_out(self._packing)
+            await self._work(preparing, client, environment, dry_run=dry_run)
         except Failure as known:
             failure = known
         except asyncio.CancelledError:
-            failure = Failure(FailureClass.DISRUPTED, "The packager was told to stop.")
+            failure = _stopped()
         except Exception as error:  # noqa: BLE001 - the last line of defence: a report, not a traceback
-            attempt.log_defect(error)
-            failure = Failure(
-                FailureClass.INTERNAL, f"A defect: {type(error).__name__}. The pod's log has the details."
-            )
+            failure = _defect(error, environment)
         finally:
+            preparing.close()
             client.close()
-        return self._end(failure)
+        if failure is not None and self._stop.told:
+            failure = _stopped()  # what fails while the work is being broken off says nothing of the destination
+        return self._end(failure, environment)
 
-    def report_failure(self, failure: Failure) -> int:
-        """Report an order that could not even be read."""
+    async def _work(
+        self, preparing: Coroutine[Any, Any, tuple[Order, Archive]], client: Client, environment: Mapping[str, str], *,
+        dry_run: bool,
+    ) -> None:  # fmt: skip
+        await asyncio.sleep(0)  # lets a signal that came before take effect before anything is asked for
+        order, self._archive = await preparing
         from packager import attempt
 
-        attempt.configure_logging("INFO")
-        return self._end(failure)
+        attempt.configure_logging(environment.get("LOG_LEVEL", "INFO"))
+        self._packing = await attempt.prepare(order, self.digest, self._archive, client, environment)
+        if dry_run:
+            await attempt.foresee(self._packing, sys.stdout)
+        else:
+            await attempt.carry_out(self._packing)
 
-    def _end(self, failure: Failure | None) -> int:
-        from packager import attempt
+    def _leave(self, environment: Mapping[str, str]) -> None:
+        """End with a report although the cleaning up hangs: the next attempt cleans up, a lost report costs a try."""
+        code = self._end(_stopped(), environment)
+        for stream in (sys.stdout, sys.stderr):
+            stream.flush()
+        os._exit(code)
 
-        report = attempt.make_report(self.digest, failure, self._packing, self._archive)
-        attempt.write_report(report, self._termination_log)
+    def _end(self, failure: Failure | None, environment: Mapping[str, str]) -> int:
+        try:
+            from packager import attempt
+
+            attempt.configure_logging(environment.get("LOG_LEVEL", "INFO"))
+            report = attempt.make_report(self.digest, failure, self._packing, self._archive)
+            attempt.write_report(report, self._termination_log)
+        except Exception as error:  # noqa: BLE001 - a report that cannot be made must not hide what happened
+            failure = failure or _defect(error, environment)
+            self._last_words(failure)
         if failure is None:
             return 0
         return POLICIES[failure.failure].exit_code or 1
+
+    def _last_words(self, failure: Failure) -> None:
+        """Report with nothing but what is imported already."""
+        words = json.dumps({"orderDigest": self.digest[:64], "failure": failure.failure.value})
+        sys.stderr.write(f"{words}\n")
+        if self._termination_log is not None:
+            with contextlib.suppress(OSError):
+                self._termination_log.write_text(words)
+
+
+def _stopped() -> Failure:
+    return Failure(FailureClass.DISRUPTED, "The packager was told to stop.")
+
+
+def _defect(error: Exception, environment: Mapping[str, str]) -> Failure:
+    with contextlib.suppress(Exception):
+        from packager import attempt
+
+        attempt.configure_logging(environment.get("LOG_LEVEL", "INFO"))  # what logs redacts addresses, so it goes first
+        attempt.log_defect(error)
+    return Failure(FailureClass.INTERNAL, f"A defect: {type(error).__name__}. The pod's log has the details.")

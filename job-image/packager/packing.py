@@ -266,24 +266,30 @@ class Packing:
             if transfer.uploads_begun:
                 await self._end_old_uploads()  # a beginning whose answer was lost was begun again under another id
         except Failure as failure:
-            await transfer.give_up()
-            if failure.failure is not FailureClass.SUPERSEDED and transfer.uploads_begun:
-                await claim.confirm()  # else these might be the winner's
-                await self._end_old_uploads()
+            await self._leave(transfer, claim)
             if failure.failure is FailureClass.ARCHIVE_REFUSED and not self.outcome.touched:
                 await self._withdraw(previous, claimed, claim)
             raise
         except BaseException:
-            await asyncio.wait_for(self._leave(transfer, claim), _CLEAN_UP_SECONDS)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._leave(transfer, claim), _CLEAN_UP_SECONDS)
             raise
 
     async def _leave(self, transfer: Transfer, claim: Claim) -> None:
-        """Free what is half uploaded when this is stopped; a part on its way can bring an aborted upload back."""
-        await transfer.give_up()
-        if transfer.uploads_begun:
-            with contextlib.suppress(Failure):
-                await claim.confirm()
-                await self._end_old_uploads()
+        """Free what is half uploaded; a part on its way can bring an aborted upload back, hence the second look.
+
+        What goes wrong here does not hide why the attempt ended, unless it is that the claim was lost.
+        """
+        with contextlib.suppress(Failure):
+            await transfer.give_up()
+        if not transfer.uploads_begun:
+            return
+        try:
+            await claim.confirm()  # else these might be the winner's
+            await self._end_old_uploads()
+        except Failure as failure:
+            if failure.failure is FailureClass.SUPERSEDED:
+                raise
 
     async def _withdraw(self, previous: Previous, claimed: Inventory, claim: Claim) -> None:
         """Leave the destination as it was found."""

@@ -62,7 +62,9 @@ def understand(
             notices.append("The entry.json found here was unreadable, so everything was put and nothing deleted.")
         inventory = Inventory(entry_id, keys=adopted or {})
     canvas_id = document.get("canvas_id") if document is not None else None
-    return Previous(inventory, known, canvas_id if isinstance(canvas_id, str) and canvas_id else None, notices)
+    if not (isinstance(canvas_id, str) and canvas_id.isprintable()):
+        canvas_id = None  # no id of Benchling's; half a surrogate pair could not even be written down again
+    return Previous(inventory, known, canvas_id or None, notices)
 
 
 def _taken(owner: str) -> Failure:

@@ -1,0 +1,56 @@
+"""Being told to stop: heard from the process's first moment on, handed to the work as soon as there is some."""
+
+from __future__ import annotations
+
+import signal
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Callable
+
+LAST_MOMENT_SECONDS: Final = 26.0
+"""After the signal. A pod that was told to stop is killed after 30 s (the Job's grace period)."""
+
+
+class Stop:
+    """Whether SIGTERM or SIGINT came.
+
+    The first process of a container does not even get a signal that it has no handler for, and any other would die of
+    it without a report; so this listens before anything that takes time is imported.
+    """
+
+    def __init__(self) -> None:
+        """Listen to nothing yet."""
+        self.told = False
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._cancel: Callable[[], object] | None = None
+        self._too_late: Callable[[], object] | None = None
+
+    def listen(self) -> None:
+        """Take both signals from now on."""
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._hear)
+
+    def _hear(self, *_: object) -> None:
+        # Only the first counts: a second one would break off what the first made the packager clean up.
+        if not self.told:
+            self.told = True
+            self._pass_on()
+
+    def watch(self, task: asyncio.Task[int], too_late: Callable[[], object]) -> None:
+        """Cancel this task when it is time, which may be now; call `too_late` if it has not ended long after that."""
+        self._loop, self._cancel, self._too_late = task.get_loop(), task.cancel, too_late
+        if self.told:
+            self._pass_on()
+
+    def _pass_on(self) -> None:
+        if self._loop is not None:
+            self._loop.call_soon_threadsafe(self._break_off)
+
+    def _break_off(self) -> None:
+        assert self._loop is not None
+        assert self._cancel is not None
+        assert self._too_late is not None
+        self._loop.call_later(LAST_MOMENT_SECONDS, self._too_late)
+        self._cancel()
