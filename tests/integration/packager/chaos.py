@@ -38,15 +38,19 @@ class NoFault:
 
 @dataclass
 class Line:
-    """Forwards HTTP requests to one server, one at a time per connection, and counts them."""
+    """Forwards HTTP requests to S3 and to SQS, one at a time per connection, and counts them together."""
 
     target: str
+    """S3's address."""
     fault: Fault = field(default_factory=NoFault)
+    sqs: str = ""
+    """SQS's address, if it is another."""
     heads: list[bytes] = field(default_factory=list)
+    """Of all requests that arrived."""
+    carried_out: list[bytes] = field(default_factory=list)
+    """Heads of those that a server answered, whether or not the answer was passed on."""
 
     def __enter__(self) -> Self:
-        host, _, port = self.target.removeprefix("http://").partition(":")
-        self._target = (host, int(port))
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=256)
         self._lock = threading.Lock()
         threading.Thread(target=self._accept, daemon=True).start()
@@ -69,7 +73,9 @@ class Line:
                 threading.Thread(target=self._converse, args=(connection,), daemon=True).start()
 
     def _converse(self, client: socket.socket) -> None:
-        with contextlib.suppress(OSError), client, socket.create_connection(self._target) as server:
+        with contextlib.suppress(OSError), contextlib.ExitStack() as sockets:
+            sockets.enter_context(client)
+            servers: dict[str, socket.socket] = {}
             held = b""
             while True:
                 head, held = _head(client, held)
@@ -84,13 +90,31 @@ class Line:
                         _forward_body(client, None, held, _length(head))
                         client.sendall(instead)
                     return
+                target = self.sqs if self.sqs and is_message(head) else self.target
+                if target not in servers:
+                    servers[target] = sockets.enter_context(_connect(target))
+                server = servers[target]
                 server.sendall(head)
                 held = _forward_body(client, server, held, _length(head))
                 answer, rest = _head(server, b"")
                 body = _answer_body(server, rest, answer, head)
+                with self._lock:
+                    self.carried_out.append(head)
+                if b"\r\nconnection: close\r\n" in answer.lower():
+                    servers.pop(target).close()
                 if not self.fault.after(number, head):
                     return
                 client.sendall(answer + body)
+
+
+def is_message(head: bytes) -> bool:
+    """Return whether a request is one to SQS."""
+    return b"\r\nx-amz-target: amazonsqs." in head.lower()
+
+
+def _connect(target: str) -> socket.socket:
+    host, _, port = target.removeprefix("http://").partition(":")
+    return socket.create_connection((host, int(port)))
 
 
 def _head(source: socket.socket, held: bytes) -> tuple[bytes, bytes]:
