@@ -40,10 +40,14 @@ class S3Server:
             self.client.put_bucket_versioning(Bucket=name, VersioningConfiguration={"Status": "Enabled"})
         return name
 
+    def keys(self, bucket: str, prefix: str = "") -> set[str]:
+        """Return every object's key."""
+        pages = self.client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
+        return {row["Key"] for page in pages for row in page.get("Contents", [])}
+
     def contents(self, bucket: str, prefix: str = "") -> dict[str, bytes]:
         """Return every object's body by key."""
-        pages = self.client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
-        keys = [row["Key"] for page in pages for row in page.get("Contents", [])]
+        keys = sorted(self.keys(bucket, prefix))
         return {key: self.client.get_object(Bucket=bucket, Key=key)["Body"].read() for key in keys}
 
     def uploads(self, bucket: str) -> int:
