@@ -292,9 +292,17 @@ class Packing:
                 raise
 
     async def _withdraw(self, previous: Previous, claimed: Inventory, claim: Claim) -> None:
-        """Leave the destination as it was found."""
+        """Leave the destination as it was found.
+
+        A put that was cut off when the archive was refused may be carried out after its key was removed, and nobody
+        would ever know of that key again: so they are looked for once more when such puts have passed by.
+        """
         inventory, keys = withdrawn(previous, claimed)
         await self._remove(keys, claim)
+        if keys:
+            await asyncio.sleep(_WIRE_SECONDS)
+            listed = await self._store.objects(self._prefix)
+            await self._remove([name for name in keys if self._prefix + name in listed], claim)
         await claim.write(inventory)
 
     async def _remove(self, names: Iterable[str], claim: Claim) -> None:
