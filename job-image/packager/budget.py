@@ -107,3 +107,51 @@ class Room:
             if not turn.done():
                 self._free -= charge
                 turn.set_result(None)
+
+
+class PartBuffer:
+    """Where one part of a large member is gathered.
+
+    Used again and again: parts made of many small pieces leave holes in the heap that grow it by a third.
+    """
+
+    def __init__(self, size: int) -> None:
+        """Take so many bytes of memory."""
+        self.size = size
+        self.charge = 0
+        """What it takes of the room while it is in use."""
+        self._memory = memoryview(bytearray(size))
+
+    def fill(self, at: int, piece: memoryview) -> int:
+        """Copy in as much of a piece as fits behind the first `at` bytes; return how much that was."""
+        took = min(len(piece), self.size - at)
+        self._memory[at : at + took] = piece[:took]
+        return took
+
+    def content(self, length: int) -> memoryview:
+        """Return the first bytes; they are overwritten once the buffer was given back."""
+        return self._memory[:length]
+
+
+class PartBuffers:
+    """The buffers of parts, taken out of the room that all content shares."""
+
+    def __init__(self, room: Room) -> None:
+        """Begin without any."""
+        self._room = room
+        self._idle: list[PartBuffer] = []
+
+    async def take(self, size: int) -> PartBuffer:
+        """Wait for room for a buffer of `size` bytes."""
+        charge = await self._room.take(size)
+        fitting = [buffer for buffer in self._idle if buffer.size == size]
+        # Others are of a member of another order of magnitude: they go, so that they do not come on top.
+        self._idle = fitting[:-1]
+        buffer = fitting[-1] if fitting else PartBuffer(size)
+        buffer.charge = charge
+        return buffer
+
+    def give(self, buffer: PartBuffer) -> None:
+        """Take a buffer back."""
+        self._idle.append(buffer)
+        self._room.give(buffer.charge)

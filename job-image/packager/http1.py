@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 SLICE_BYTES: Final = 256 * 1024
 """A body is written in slices of this size, so that no second copy of it piles up in the transport."""
 
-_QUEUE_BYTES: Final = 384 * 1024
+_QUEUE_BYTES: Final = 128 * 1024
 _NOT_IN_URL: Final = re.compile(r"[^\x21-\x7e]")
 _HEAD_BYTES: Final = 64 * 1024
 _CONNECT_SECONDS: Final = 15.0

@@ -14,6 +14,7 @@ log = logging.getLogger("packager.progress")
 
 _LINE_SECONDS: Final = 5.0
 _BAR_SECONDS: Final = 0.2
+_CLEAR_LINE: Final = "\r\x1b[K"
 
 
 def human(count: float) -> str:
@@ -29,16 +30,15 @@ async def show(progress: Progress) -> None:
     """Show progress until cancelled."""
     terminal = sys.stderr.isatty()
     loop = asyncio.get_running_loop()
-    began, before = loop.time(), progress.bytes_done
-    while True:
-        await asyncio.sleep(_BAR_SECONDS if terminal else _LINE_SECONDS)
-        seconds = loop.time() - began
-        rate = (progress.bytes_done - before) / seconds
-        left = (progress.bytes_total - progress.bytes_done) / rate if rate > 0 else None
-        if terminal:
-            sys.stderr.write(f"\r\x1b[K{bar(progress, rate, left)}")
-            sys.stderr.flush()
-        else:
+    try:
+        while True:
+            await asyncio.sleep(_BAR_SECONDS if terminal else _LINE_SECONDS)
+            rate = progress.rate(loop.time())
+            left = (progress.bytes_total - progress.bytes_done) / rate if rate > 0 else None
+            if terminal:
+                sys.stderr.write(f"{_CLEAR_LINE}{bar(progress, rate, left)}")
+                sys.stderr.flush()
+                continue
             log.info(
                 "packing",
                 extra={
@@ -51,13 +51,16 @@ async def show(progress: Progress) -> None:
                     "seconds_left": None if left is None else round(left),
                 },
             )
+    finally:
+        if terminal:  # what is said next gets a line of its own
+            sys.stderr.write(_CLEAR_LINE)
 
 
 def bar(progress: Progress, rate: float, left: float | None) -> str:
     """Draw one line of at most 100 characters."""
     share = progress.bytes_done / progress.bytes_total if progress.bytes_total else 0.0
     drawn = "█" * round(share * 30)
-    rest = f", {left:.0f} s left" if left is not None and progress.stage == "members" else ""
+    rest = f", {left:.0f} s left" if left is not None and progress.stage in {"members", "replacing"} else ""
     return (
         f"{progress.stage:<22.22} {drawn:<30} {share:4.0%} {progress.files_done}/{progress.files_total} files "
         f"{human(rate)}/s{rest}"

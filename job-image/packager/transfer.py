@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import functools
 import mimetypes
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from entrypackage.failures import Failure
@@ -19,7 +19,7 @@ from packager.archive import (
     refused,
     shown,
 )
-from packager.budget import PUT_BYTES, Budget, Room, part_bytes
+from packager.budget import PUT_BYTES, Budget, PartBuffer, PartBuffers, Room, part_bytes
 from packager.unpack import PIECE_BYTES, Unpacker, crc32, unpack
 
 if TYPE_CHECKING:
@@ -37,12 +37,22 @@ class Progress:
 
     files_total: int = 0
     bytes_total: int = 0
+    """Bytes to be moved; what is proven before it replaces something counts twice."""
     files_done: int = 0
     bytes_done: int = 0
     files_uploaded: int = 0
     bytes_uploaded: int = 0
     stage: str = "starting"
-    held: dict[str, bytes] = field(default_factory=dict)
+    moving_since: float | None = None
+    """By the event loop's clock; None: nothing has been moved yet."""
+    bytes_skipped: int = 0
+    """Done without being moved."""
+
+    def rate(self, now: float) -> float:
+        """Return the bytes moved in a second; 0 before anything was."""
+        if self.moving_since is None or now <= self.moving_since:
+            return 0.0
+        return (self.bytes_done - self.bytes_skipped) / (now - self.moving_since)
 
 
 def content_type(name: str) -> str:
@@ -98,7 +108,9 @@ class Transfer:
         self._prefix = key_prefix
         self._progress = progress
         self._room = Room(budget.buffer_bytes)
+        self._buffers = PartBuffers(self._room)
         self._slots = asyncio.Semaphore(budget.puts)
+        self._held: dict[str, bytes] = {}
         self._held_bytes = 0
         self._uploads: dict[str, str] = {}
         self.uploads_begun = 0
@@ -107,6 +119,10 @@ class Transfer:
         """Put some files, and read others only to prove them; raises the first `Failure`, all else being stopped."""
         wanted = sorted([*put, *verify], key=lambda file: file.member.offset)
         only_verified = {file.name for file in verify}
+        if self._progress.moving_since is None:
+            self._progress.moving_since = asyncio.get_running_loop().time()
+            self._progress.bytes_skipped = self._progress.bytes_done
+        self._progress.bytes_total += sum(file.member.size for file in verify)
         runs = self._archive.runs(wanted, self._budget.readers)
         queue = iter(runs)
         async with asyncio.TaskGroup() as group:
@@ -157,11 +173,11 @@ class Transfer:
         finally:
             self._room.give(charge)
             self._slots.release()
+        self._progress.bytes_done += file.member.size
         self._count(file)
 
     def _count(self, file: File) -> None:
         self._progress.files_done += 1
-        self._progress.bytes_done += file.member.size
         self._progress.files_uploaded += 1
         self._progress.bytes_uploaded += file.member.size
 
@@ -169,20 +185,20 @@ class Transfer:
         keep = file.member.size <= self._budget.held_bytes - self._held_bytes
         if keep:
             self._held_bytes += file.member.size
-            body = await self._whole(feed, file)
-            self._progress.held[file.name] = b"".join(body)
+            self._held[file.name] = b"".join(await self._whole(feed, file))
+            self._progress.bytes_done += file.member.size
             return
-        async for _ in member_pieces(feed, file):
-            pass
+        async for piece in member_pieces(feed, file):
+            self._progress.bytes_done += len(piece)
 
     async def put_held(self, files: Sequence[File]) -> list[File]:
         """Put those files that were kept when they were verified; return the others."""
-        held = [file for file in files if file.name in self._progress.held]
+        held = [file for file in files if file.name in self._held]
         async with asyncio.TaskGroup() as group:
             for file in held:
                 charge = await self._room.take(0)
                 await self._slots.acquire()
-                group.create_task(self._put(file, [self._progress.held.pop(file.name)], charge))
+                group.create_task(self._put(file, [self._held.pop(file.name)], charge))
         names = {file.name for file in held}
         return [file for file in files if file.name not in names]
 
@@ -193,9 +209,9 @@ class Transfer:
         parts: list[Part] = []
         async with asyncio.TaskGroup() as group:
             number = 0
-            async for body, charge in self._parts(feed, file):
+            async for buffer, filled in self._parts(feed, file):
                 number += 1
-                group.create_task(self._put_part(key, upload, number, body, charge, parts))
+                group.create_task(self._put_part(key, upload, number, buffer, filled, parts))
         await self._store.complete_upload(key, upload, parts, crc=file.member.crc32, fence=self._fence)
         del self._uploads[upload]
         self._count(file)
@@ -212,46 +228,40 @@ class Transfer:
         self._uploads[upload] = key
         return upload
 
-    async def _parts(self, feed: Feed, file: File) -> AsyncIterator[tuple[list[memoryview], int]]:
-        """Yield each part's body with the room that it takes."""
-        length = part_bytes(file.member.size)
-        left = file.member.size
-        pieces: list[memoryview] = []
+    async def _parts(self, feed: Feed, file: File) -> AsyncIterator[tuple[PartBuffer, int]]:
+        """Yield each part's buffer, to be given back, and how much of it is filled."""
+        buffer: PartBuffer | None = None
         filled = 0
-        charge = 0
+        left = file.member.size
         try:
             async for whole in member_pieces(feed, file):
                 piece = memoryview(whole)
                 while piece:
-                    if not charge:
-                        charge = await self._room.take(min(length, left))
-                    cut = piece[: length - filled]
-                    piece = piece[len(cut) :]
-                    pieces.append(cut)
-                    filled += len(cut)
-                    if filled == length:
-                        left -= filled
-                        full, given = pieces, charge
-                        pieces, filled, charge = [], 0, 0
-                        yield full, given
-            if pieces:
-                full, given, charge = pieces, charge, 0
-                yield full, given
+                    if buffer is None:
+                        buffer = await self._buffers.take(part_bytes(file.member.size))
+                    took = buffer.fill(filled, piece)
+                    piece = piece[took:]
+                    filled += took
+                    left -= took
+                    if filled == buffer.size or not left:
+                        full, length, buffer, filled = buffer, filled, None, 0
+                        yield full, length
         finally:
-            if charge:
-                self._room.give(charge)
+            if buffer is not None:
+                self._buffers.give(buffer)
 
     async def _put_part(
-        self, key: str, upload: str, number: int, body: list[memoryview], charge: int, parts: list[Part]
+        self, key: str, upload: str, number: int, buffer: PartBuffer, filled: int, parts: list[Part]
     ) -> None:
         try:
             async with self._slots:
-                crc = 0
-                for piece in body:
-                    crc = crc32(piece, crc)
-                parts.append(await self._store.put_part(key, upload, number, body, crc=crc, fence=self._fence))
+                body = buffer.content(filled)
+                parts.append(
+                    await self._store.put_part(key, upload, number, [body], crc=crc32(body), fence=self._fence)
+                )
+                self._progress.bytes_done += filled
         finally:
-            self._room.give(charge)
+            self._buffers.give(buffer)
 
     async def give_up(self) -> None:
         """Abort the uploads that were begun and not completed."""
