@@ -23,7 +23,7 @@ from packager.archive import (
     refused,
     shown,
 )
-from packager.policy import Content, check_directory_size, examine
+from packager.policy import Content, check_directory_size, examine, most_directory_bytes
 from packager.unpack import PIECE_BYTES, Unpacker
 
 if TYPE_CHECKING:
@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from packager.source import Archive, Feed
 
 _NONE32: Final = 0xFFFFFFFF
+_END_BYTES: Final = 66_000
+"""The end records with the longest comment."""
 
 
 async def learn(archive: Archive, key_prefix: str, limits: Limits) -> Content:
@@ -69,7 +71,7 @@ async def _by_reading(archive: Archive, limits: Limits) -> tuple[list[Member], E
             await _pass_member(feed, seen, limits)
         feed.unread(start)
         begin = feed.at
-        tail = await _rest(feed, 64 * 1024 + 66_000 + len(seen.members) * 4096)
+        tail = await _rest(feed, most_directory_bytes(len(seen.members)) + _END_BYTES)
     finally:
         feed.close()
     archive.size = feed.at
@@ -191,8 +193,15 @@ async def _descriptor(feed: Feed, passed: _Passing) -> None:
     if met == mark and not plain.startswith(mark):
         met = await feed.exactly(4)
     met += await feed.exactly(8)
-    if met == plain:
+    if met == plain and not (wide.startswith(plain) and await _zeros_follow(feed)):
         return
     met += await feed.exactly(8)
     if met != wide:
         raise refused("A member's data descriptor differs from its content.")
+
+
+async def _zeros_follow(feed: Feed) -> bool:
+    """Whether the long form goes on: of an empty member it begins like the short one, but no header with zeros."""
+    following = await feed.exactly(4)
+    feed.unread(following)
+    return following == bytes(4)

@@ -34,6 +34,12 @@ METADATA_FILES: Final = ("entry.json", "entry_data.json", "input.json", "links.j
 KEY_BYTES: Final = 1024
 """The longest key that S3 takes, in bytes of UTF-8."""
 
+_DIRECTORY_ROW_BYTES: Final = 46 + KEY_BYTES + 256
+"""The longest honest row of a directory: its fixed part, a name that S3 takes, and extra fields of a few dozen bytes."""
+
+_DIRECTORY_BYTES: Final = 64 * 1024 * 1024
+"""The directory is held in memory; that of 250,000 members with names of 150 bytes takes 49 MiB."""
+
 _DRIVE: Final = re.compile(r"[A-Za-z]:")
 _METHODS: Final = {
     1: "shrink", 6: "implode", 9: "Deflate64", 12: "bzip2", 14: "LZMA", 93: "Zstandard", 95: "xz", 96: "JPEG",
@@ -67,12 +73,16 @@ class Content:
     notices: Sequence[str]
 
 
+def most_directory_bytes(members: int) -> int:
+    """Return how long the directory of so many members may be."""
+    return min(64 * 1024 + members * _DIRECTORY_ROW_BYTES, _DIRECTORY_BYTES)
+
+
 def check_directory_size(end: End, limits: Limits) -> None:
     """Refuse a directory that lists too much before it is fetched and read."""
     if end.members > limits.max_members:
         raise refused(f"The archive lists {end.members} members; at most {limits.max_members} are taken.")
-    # A name is at most 1,024 bytes here and an extra field a few dozen; ten times that is no honest directory.
-    if end.directory_bytes > 64 * 1024 + end.members * 4096:
+    if end.directory_bytes > most_directory_bytes(end.members):
         raise refused("The archive's directory is far larger than its members explain.")
 
 

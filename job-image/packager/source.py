@@ -241,28 +241,50 @@ async def _open(client: Client, url: str, retrying: Retrying) -> Archive:
     etag = answer.headers.get("etag")
     try:
         await _raise_for_status(answer, empty="The archive is empty.")
-        first, last, size = _content_range(answer) if answer.status == 206 else (0, -1, 0)
-        tail = await answer.read(last - first + 1) if answer.status == 206 else b""
+        size, tail = await _tail(answer) if answer.status == 206 else (0, b"")
     except BaseException:
         answer.close()
         raise
     if answer.status == 206:
-        if last + 1 != size or len(tail) != size - first:
-            raise ConnectionBroken("The archive's origin answered with a range that was not asked for.")
         return Archive(client, url, size=size, etag=etag, tail=tail, ranged=True, retrying=retrying)
     length = answer.headers.get("content-length", "")
     whole = int(length) if length.isdigit() else None
     return Archive(client, url, size=whole, etag=etag, tail=b"", ranged=False, retrying=retrying, first=answer)
 
 
+async def _tail(answer: Answer) -> tuple[int, bytes]:
+    """Return the archive's size and its end, having read no more than was asked for, whatever the origin claims."""
+    first, last, size = _content_range(answer)
+    if last + 1 != size or not 0 < size - first <= TAIL_BYTES:
+        raise ConnectionBroken("it answered with a range that was not asked for.")
+    tail = await answer.read(size - first)
+    if len(tail) != size - first:
+        raise ConnectionBroken("it ended early.")
+    return size, tail
+
+
 async def _get(client: Client, url: str, headers: dict[str, str]) -> Answer:
+    address = Address.parse(url)
     for _ in range(4):
-        answer = await client.request("GET", Address.parse(url), headers)
+        answer = await client.request("GET", address, headers)
         if answer.status not in _REDIRECT_STATUS or "location" not in answer.headers:
             return answer
         answer.close()
-        url = urljoin(url, answer.headers["location"])
+        url, address = _followed(url, address, answer.headers["location"])
     raise Failure(FailureClass.ARCHIVE_UNREACHABLE, "The archive's address leads in circles.")
+
+
+def _followed(url: str, before: Address, location: str) -> tuple[str, Address]:
+    try:
+        url = urljoin(url, location)
+        address = Address.parse(url)
+    except ValueError:
+        raise Failure(
+            FailureClass.ARCHIVE_UNREACHABLE, f"{before.origin} redirects to what is no http or https URL."
+        ) from None
+    if before.secure and not address.secure:
+        raise Failure(FailureClass.ARCHIVE_UNREACHABLE, f"{before.origin} redirects to an address without TLS.")
+    return url, address
 
 
 async def _raise_for_status(answer: Answer, empty: str = "The archive changed while it was being read.") -> None:
