@@ -68,6 +68,8 @@ class Inventory:
     missing: Sequence[str] = ()
     missing_count: int = 0
     notified: Notified | None = None
+    options: str | None = ""
+    """The settings (encryption, tags, metadata) that all these keys were stored with, as a digest; None: several."""
     settled: bool = False
     """Whether the claim's holder has nothing more to do here."""
 
@@ -77,18 +79,22 @@ class Inventory:
             "format_version": FORMAT_VERSION,
             "entry_id": self.entry_id,
             "settled": self.settled,
+            "options": self.options,
             "claim": _mark(self.claim),
             "notified": _told(self.notified),
             "missing": list(self.missing),
             "missing_count": self.missing_count,
         }
         head = json.dumps(document, ensure_ascii=False, separators=(",", ":"))
-        rows = ",\n".join(
-            f"{json.dumps(name, ensure_ascii=False)}:[{_number(entry.size)},{_hex(entry.crc32)},"
-            f'"{entry.standing.value}"]'
+        # Each row is encoded by itself: one wide letter would make a text of all rows take four bytes for every letter.
+        rows = b",\n".join(
+            (
+                f"{json.dumps(name, ensure_ascii=False)}:[{_number(entry.size)},{_hex(entry.crc32)},"
+                f'"{entry.standing.value}"]'
+            ).encode("utf-8", "surrogatepass")
             for name, entry in sorted(self.keys.items())
         )
-        return f'{head[:-1]},"keys":{{\n{rows}}}}}\n'.encode("utf-8", "surrogatepass")
+        return b"".join((head[:-1].encode("utf-8", "surrogatepass"), b',"keys":{\n', rows, b"}}\n"))
 
 
 def _mark(claim: ClaimMark | None) -> dict[str, Any] | None:
@@ -145,6 +151,7 @@ def parse_inventory(raw: bytes) -> Inventory:
                 notified["request_id"],
                 str(notified["message_id"]),
             ),
+            options=document.get("options", ""),
             settled=bool(document["settled"]),
         )
     except InventoryDamagedError:

@@ -47,20 +47,23 @@ class _Times:
     modified: str
 
 
-def render(order: Order, facts: Facts) -> dict[str, bytes]:
-    """Return the five files by name, ``entry.json`` last, as they are put."""
+def render(order: Order, facts: Facts) -> dict[str, list[bytes]]:
+    """Return the five files by name, each in pieces, ``entry.json`` last, as they are put."""
     times = _Times(_occurred(order), str(_fields(order)["modified_at"]))
     return {
-        "entry_data.json": _json(entry_data(order)),
-        "links.json": _json(links(order.entry)),
-        "input.json": _json(input_record(order, facts)),
-        "README.md": readme(order, facts, times).encode("utf-8", "replace"),
-        "entry.json": _json(entry_record(order, facts)),
+        "entry_data.json": [_json(entry_data(order))],
+        "links.json": [_json(links(order.entry))],
+        "input.json": [_json(input_record(order, facts))],
+        "README.md": [readme(order, facts, times).encode("utf-8", "replace")],
+        "entry.json": list(entry_json(order, facts)),
     }
 
 
 def manifest_checksum(order: Order, facts: Facts) -> str:
-    """Return the SHA-256 that tells two packages apart: every file, but neither trigger nor times nor input.json."""
+    """Return the SHA-256 that tells two packages apart: every file, but neither trigger nor times nor input.json.
+
+    Raises `Failure` (`OrderInvalid`) for an entry that cannot be rendered.
+    """
     record = entry_record(order, facts)
     for key in ("webhook_data", "export_timestamp", "modified_at"):
         del record[key]
@@ -69,7 +72,8 @@ def manifest_checksum(order: Order, facts: Facts) -> str:
         whole.pop(key, None)
     digest = hashlib.sha256()
     for file in facts.files:
-        digest.update(f"{file.name}\0{file.member.size}\0{file.member.crc32:08x}\n".encode("utf-8", "replace"))
+        row = f"{file.member.name}\0{file.name}\0{file.member.size}\0{file.member.crc32:08x}\n"
+        digest.update(row.encode("utf-8", "replace"))
     for document in (record, whole, links(order.entry)):
         digest.update(_json(document, sort=True))
     digest.update(readme(order, facts, _Times("", "")).encode("utf-8", "replace"))
@@ -93,10 +97,37 @@ def _fields(order: Order) -> dict[str, Any]:
     return fields
 
 
-def entry_record(order: Order, facts: Facts) -> dict[str, Any]:
-    """Return what ``entry.json`` holds, which also becomes the Quilt package's metadata."""
-    fields = _fields(order)
+def entry_json(order: Order, facts: Facts) -> Iterator[bytes]:
+    """Yield ``entry.json`` in pieces; one text of all files would take several times its size in memory."""
+    head, files, tail = _json(entry_record(order, facts)).partition(_NO_FILES)
+    if not facts.files:
+        yield head + files + tail
+        return
+    yield head + files.removesuffix(b"}") + b"\n"
     prefix = order.destination.key_prefix
+    for at in range(0, len(facts.files), _ROWS):
+        rows = ",\n".join(
+            f'    {_text(file.member.name)}: {{\n      "s3_key": {_text(prefix + file.name)},\n'
+            f'      "size": {file.member.size}\n    }}'
+            for file in facts.files[at : at + _ROWS]
+        )
+        last = at + _ROWS >= len(facts.files)
+        yield (rows + ("\n" if last else ",\n")).encode("utf-8", "replace")
+    yield b"  }" + tail
+
+
+_ROWS: Final = 500
+_NO_FILES: Final = b'\n  "files": {}'
+"""Where the files belong: this far to the left only the record's own members begin a line."""
+
+
+def _text(text: str) -> str:
+    return json.dumps(text, ensure_ascii=False)
+
+
+def entry_record(order: Order, facts: Facts) -> dict[str, Any]:
+    """Return what ``entry.json`` holds, all but the files; it also becomes the Quilt package's metadata."""
+    fields = _fields(order)
     record: dict[str, Any] = {
         "package_name": order.destination.package_name,
         "entry_id": order.entry["id"],
@@ -110,7 +141,7 @@ def entry_record(order: Order, facts: Facts) -> dict[str, Any]:
         "export_timestamp": _occurred(order),
         "benchling_base_url": order.benchling_base_url,
         "webhook_data": _message(order),
-        "files": {file.member.name: {"s3_key": prefix + file.name, "size": file.member.size} for file in facts.files},
+        "files": {},
     }
     if facts.canvas_id:
         record["canvas_id"] = facts.canvas_id

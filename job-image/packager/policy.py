@@ -35,7 +35,7 @@ KEY_BYTES: Final = 1024
 """The longest key that S3 takes, in bytes of UTF-8."""
 
 _DIRECTORY_ROW_BYTES: Final = 46 + KEY_BYTES + 256
-"""The longest honest row of a directory: its fixed part, a name that S3 takes, and extra fields of a few dozen bytes."""
+"""The longest honest row of a directory: its fixed part, a name that S3 takes, and a few extra fields."""
 
 _DIRECTORY_BYTES: Final = 64 * 1024 * 1024
 """The directory is held in memory; that of 250,000 members with names of 150 bytes takes 49 MiB."""

@@ -95,7 +95,8 @@ def order(**changes: Any) -> Order:
 def files(the_order: Order, **changes: Any) -> dict[str, bytes]:
     """Render the package of one PDF and one attachment."""
     content = content_of(make_zip({"EXP1.pdf": b"%PDF", "data/a.csv": b"a,b\n"}))
-    return render(the_order, Facts(**{"files": content.files, "missing": Missing(), "canvas_id": "cnvs_1", **changes}))
+    facts = Facts(**{"files": content.files, "missing": Missing(), "canvas_id": "cnvs_1", **changes})
+    return {name: b"".join(body) for name, body in render(the_order, facts).items()}
 
 
 def test_the_five_files_and_entry_json_last() -> None:
@@ -189,3 +190,20 @@ def test_message_names_a_workflow_only_when_there_is_one() -> None:
     destination = order().destination.model_copy(update={"workflow": "alpha"})
 
     assert json.loads(message_body(order(destination=destination)))["workflow"] == "alpha"
+
+
+@pytest.mark.parametrize("count", [0, 1, 499, 500, 501, 1200])
+def test_entry_json_in_pieces_is_what_json_writes_at_once(count: int) -> None:
+    trap = '{"a": {"files": {}}, "b": "\\n  \\"files\\": {}", "files": {}}'
+    names = [f'd{n}/"x" 𝄞 {n}.txt' for n in range(count)]
+    content = content_of(make_zip(dict.fromkeys(names, b"1")))
+    the_order = order()
+    body = files(
+        the_order.model_copy(update={"trigger": the_order.trigger.model_copy(update={"message": trap})}),
+        files=content.files,
+    )["entry.json"]
+
+    document = json.loads(body)
+    assert list(document["files"]) == names
+    assert document["webhook_data"] == json.loads(trap)
+    assert body == (json.dumps(document, ensure_ascii=False, indent=2) + "\n").encode()

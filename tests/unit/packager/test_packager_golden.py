@@ -85,7 +85,7 @@ def package(name: str) -> dict[str, bytes]:
     the_order = order(entry=entry)
     content = content_of(make_zip(files))
     facts = Facts(content.files, find_missing(entry, content.files, {}), None, content.notices)
-    rendered = render(the_order, facts)
+    rendered = {file: b"".join(body) for file, body in render(the_order, facts).items()}
     rendered["manifest-checksum.txt"] = (manifest_checksum(the_order, facts) + "\n").encode()
     return {
         file: body
