@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import logging
 import time
 from dataclasses import dataclass, field, replace
@@ -80,8 +81,8 @@ class Findings:
     """What lies under the prefix, by name relative to it."""
     etag: str | None
     """The inventory's, when it was read; None: there is none."""
-    files: Mapping[str, bytes]
-    """The metadata files, rendered."""
+    facts: Facts
+    """What the metadata files are rendered from when their turn comes; they may be large."""
     checksum: str
 
 
@@ -181,9 +182,8 @@ class Packing:
         self.outcome.missing_count, self.outcome.missing = missing.count, missing.ids
         self.outcome.notices.extend([*previous.notices, *content.notices])
         facts = Facts(content.files, missing, self._canvas(previous), content.notices)
-        checksum = manifest_checksum(self._order, facts)
-        files = render(self._order, facts)  # before anything is written: an entry that cannot be rendered costs nothing
-        return Findings(content, previous, existing, etag, files, checksum)
+        checksum = manifest_checksum(self._order, facts)  # an entry that cannot be rendered is found out here
+        return Findings(content, previous, existing, etag, facts, checksum)
 
     async def _outwait(self, findings: Findings, claim: Claim) -> Mapping[str, Listed]:
         """Let the last requests of an attempt that was displaced pass by, then look again.
@@ -316,14 +316,15 @@ class Packing:
         package = {
             file.name: Entry(file.member.size, file.member.crc32, Standing.PUBLISHED) for file in findings.content.files
         }
-        files = findings.files
+        files = render(self._order, findings.facts)
         self.outcome.touched = self.outcome.touched or any(name in findings.existing for name in files)
 
         async def put(name: str) -> None:
-            body = files[name]
-            crc = crc32(body)
-            await self._store.put(self._prefix + name, [body], crc=crc, content_type=content_type(name), fence=claim)
-            package[name] = Entry(len(body), crc, Standing.PUBLISHED)
+            body = files.pop(name)
+            crc = functools.reduce(lambda crc, piece: crc32(piece, crc), body, 0)
+            size = sum(len(piece) for piece in body)
+            await self._store.put(self._prefix + name, body, crc=crc, content_type=content_type(name), fence=claim)
+            package[name] = Entry(size, crc, Standing.PUBLISHED)
             self._tools.progress.files_uploaded += 1
             self._tools.progress.bytes_uploaded += len(body)
 
