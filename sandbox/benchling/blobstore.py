@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -46,6 +46,8 @@ class BlobStore:
         self._blobs: dict[str, Blob] = {}
         self._built: OrderedDict[tuple[str, int], Archive] = OrderedDict()
         self._changes = 0
+        self._spent: Counter[str] = Counter()
+        """Bytes that were served by URL, as far as that is limited; a URL is known by its query."""
 
     def put(self, blob: Blob) -> None:
         """Store an object."""
@@ -89,6 +91,8 @@ class BlobStore:
             return xml_error(404, "NoSuchKey", "The specified key does not exist."), None
         if self._take("url_expired", blob):
             return presign.expired(self._clock.now()), "url_expired"
+        if rule := self._take("url_spent", blob):
+            return self._served_in_part(call, blob, int(rule.number("bytes", 1 << 20))), "url_spent"
         if self._take("archive_503", blob):
             return xml_error(503, "SlowDown", "Please reduce your request rate."), "archive_503"
         if self._take("archive_changed", blob):
@@ -107,6 +111,27 @@ class BlobStore:
 
     def _take(self, name: str, blob: Blob) -> Rule | None:
         return self._faults.take(name, self._clock.real(), subject=blob.subject, operation="archive")
+
+    def _served_in_part(self, call: Call, blob: Blob, most: int) -> Reply:
+        """A good answer that ends where the URL does: expiry in mid-transfer, told by bytes and not by time."""
+        if self._spent[call.query] >= most:
+            return presign.expired(self._clock.now())
+        reply = ranged(call, blob, self._archive(blob, 0))
+        if reply.stream is not None:
+            reply.stream = self._until_spent(reply, reply.stream, call.query, most)
+        return reply
+
+    def _until_spent(self, reply: Reply, stream: Iterator[bytes], url: str, most: int) -> Iterator[bytes]:
+        """Count what all answers to one URL serve together, and break this one off when that is enough."""
+        sent = 0
+        for piece in _repieced(stream, 16 * 1024):
+            if self._spent[url] >= most:
+                reply.cut_after = sent
+                yield b""
+                return
+            self._spent[url] += len(piece)
+            sent += len(piece)
+            yield piece
 
     def _served(self, call: Call, blob: Blob, archive: Archive) -> tuple[Reply, str | None]:
         """A good answer, spoilt by the transfer faults that are set."""

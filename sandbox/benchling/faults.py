@@ -49,6 +49,7 @@ FAULTS: dict[str, str] = {
     "task_no_url": "SUCCEEDED with an empty response",
     "task_unknown_status": "a status that the contract doesn't have (QUEUED, or `status`)",
     "url_expired": "the presigned URL is refused as expired",
+    "url_spent": "each presigned URL serves `bytes` (default 1 MiB), then breaks off and has expired",
     "archive_503": "the object store answers 503 SlowDown",
     "archive_truncated": "the archive itself ends early (whole by its Content-Length)",
     "archive_cut": "the connection is reset after `bytes` (default half) of the answer",

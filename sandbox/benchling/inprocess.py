@@ -23,8 +23,9 @@ class _Body(httpx.AsyncByteStream):
 
     @override
     async def __aiter__(self) -> AsyncIterator[bytes]:
-        sent, cut = 0, self._reply.cut_after
+        sent = 0
         for piece in self._reply.stream or iter([self._reply.body]):
+            cut = self._reply.cut_after  # a stream may end itself
             part = piece if cut is None else piece[: max(0, cut - sent)]
             yield part
             sent += len(part)

@@ -254,6 +254,21 @@ async def test_archives_that_go_wrong(setup: Setup) -> None:
     assert int(short.headers["content-length"]) == len(short.content) < len(good)
 
 
+async def test_a_url_that_serves_so_many_bytes(setup: Setup) -> None:
+    entry = setup.world.create_entry(attachments=(("raw.bin", 200_000, False),))
+    url = await setup.exported(entry.id)
+    setup.fault("url_spent", options={"bytes": 50_000})
+    assert (await setup.http.get(url, headers={"range": "bytes=0-39999"})).status_code == 206
+    with pytest.raises(httpx.ReadError):
+        await setup.http.get(url, headers={"range": "bytes=40000-99999"})
+    refused = await setup.http.get(url, headers={"range": "bytes=0-9"})
+    assert refused.status_code == 403
+    assert "Request has expired" in refused.text
+    task = next(task for task in setup.world.exports.tasks.values() if task.entry_id == entry.id)
+    fresh = setup.world.blobs.sign(task.path, url.partition("/blobstore")[0], 60)
+    assert (await setup.http.get(fresh, headers={"range": "bytes=0-9"})).status_code == 206
+
+
 async def test_body_edits_move_modified_at_and_tell_nobody(setup: Setup) -> None:
     entry = setup.world.create_entry()
     sent, before = setup.world.outbox.count, entry.modified_at
