@@ -224,7 +224,8 @@ def failure_of(error: Exception, what: str) -> Failure:
         said = f"AWS answered {error.status} {error.code} to {what}"
         if error.transient or error.code in _STALE_CREDENTIALS:
             return Failure(FailureClass.DESTINATION_DOWN, f"{said}, and went on doing so.")
-        return Failure(FailureClass.DESTINATION_DENIED, f"{said}: {error.message[:300]}")
+        why = f": {error.message[:300]}" if error.message else "."  # an answer to HEAD has no body to say why
+        return Failure(FailureClass.DESTINATION_DENIED, f"{said}{why}")
     return Failure(FailureClass.DESTINATION_DOWN, f"No answer to {what}: {error}")
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
 from entrypackage.failures import Failure, FailureClass
@@ -15,6 +15,11 @@ from packager.http1 import Address, Client, ConnectionBroken
 if TYPE_CHECKING:
     from entrypackage.order import Order
     from packager.credentials import Credentials
+
+
+_QUEUE_HOST: Final = re.compile(
+    r"(?:(?:vpce-[a-z0-9-]+\.)?sqs(?:-fips)?\.([a-z0-9-]+)(?:\.vpce)?|([a-z0-9-]+)\.queue)\.(?:amazonaws\.com(?:\.cn)?|api\.aws)"
+)
 
 
 def message_body(order: Order) -> str:
@@ -52,7 +57,7 @@ def fifo_attributes(order: Order, manifest_checksum: str) -> dict[str, str]:
 def queue_region(queue_url: str) -> str | None:
     """Return the region that the queue's URL names, if it is AWS's."""
     host = urlsplit(queue_url).hostname or ""
-    found = re.fullmatch(r"(?:sqs\.([a-z0-9-]+)|([a-z0-9-]+)\.queue)\.amazonaws\.com(?:\.cn)?", host)
+    found = _QUEUE_HOST.fullmatch(host)
     return (found.group(1) or found.group(2)) if found else None
 
 
@@ -75,7 +80,8 @@ class Queue:
             answer = await self._aws.send(request, fence)
         except AwsError as error:
             said = f"SQS answered {error.status} {error.code}: {error.message[:300]}"
-            denied = not error.transient and error.status == 403
+            # SQS and KMS call it AccessDenied, AccessDeniedException or KMS.AccessDeniedException, with 400 or 403.
+            denied = not error.transient and (error.status == 403 or "AccessDenied" in error.code)
             raise Failure(
                 FailureClass.DESTINATION_DENIED if denied else FailureClass.NOTIFICATION_FAILED, said
             ) from None

@@ -141,7 +141,9 @@ class Packing:
         """Do it; raises `Failure`."""
         findings = await self._find_out()
         claim = Claim(self._store, self._inventory_key, findings.etag)
-        claimed = claimed_inventory(findings.previous, self._mark, findings.content.files, findings.existing)
+        claimed = claimed_inventory(
+            findings.previous, self._mark, findings.content.files, findings.existing, self._store.options_digest
+        )
         await claim.write(claimed)
         try:
             await self._write(findings, claimed, claim)
@@ -234,7 +236,7 @@ class Packing:
             return await self._compare(findings.content, findings.previous, existing)
 
     async def _compare(self, content: Content, previous: Previous, existing: Mapping[str, Listed]) -> TransferPlan:
-        candidates = skip_candidates(content.files, previous, existing)
+        candidates = skip_candidates(content.files, previous, existing, self._store.options_digest)
         found: dict[str, ObjectFacts | None] = {}
 
         async def look(name: str) -> None:
@@ -337,7 +339,10 @@ class Packing:
     ) -> Inventory:
         gone = [name for name in claimed.keys if name not in package]
         may_delete = bool(gone) and (self._order.destination.delete_unversioned or await self._store.versioned())
-        published = publish(claimed, package, findings.existing, known=findings.previous.known, may_delete=may_delete)
+        published = publish(
+            claimed, package, findings.existing, known=findings.previous.known, may_delete=may_delete,
+            options=self._store.options_digest,
+        )  # fmt: skip
         inventory = replace(
             published.inventory, missing=tuple(self.outcome.missing), missing_count=self.outcome.missing_count
         )

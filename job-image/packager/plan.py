@@ -106,8 +106,15 @@ class TransferPlan:
     """There already, byte for byte."""
 
 
-def skip_candidates(files: Sequence[File], previous: Previous, existing: Mapping[str, Listed]) -> list[File]:
-    """Return the files that inventory and listing say are there; a HEAD of each has the last word."""
+def skip_candidates(
+    files: Sequence[File], previous: Previous, existing: Mapping[str, Listed], options: str = ""
+) -> list[File]:
+    """Return the files that inventory and listing say are there; a HEAD of each has the last word.
+
+    None are where the settings changed since: a new key or tag is meant for the whole package.
+    """
+    if previous.inventory.options != options:
+        return []
     keys = previous.inventory.keys
     return [
         file
@@ -136,7 +143,7 @@ def plan_transfer(
 
 
 def claimed_inventory(
-    previous: Previous, mark: ClaimMark, files: Sequence[File], existing: Mapping[str, Listed]
+    previous: Previous, mark: ClaimMark, files: Sequence[File], existing: Mapping[str, Listed], options: str = ""
 ) -> Inventory:
     """Return the inventory as it stands while the package is being written: the old keys and the new ones."""
     keys = dict(previous.inventory.keys)
@@ -148,7 +155,8 @@ def claimed_inventory(
         before = keys.get(file.name)
         standing = before.standing if before else _first_standing(file.name, existing)
         keys[file.name] = Entry(file.member.size, file.member.crc32, standing)
-    return replace(previous.inventory, claim=mark, keys=keys, settled=False)
+    alike = previous.inventory.options == options or not any(name in existing for name in previous.inventory.keys)
+    return replace(previous.inventory, claim=mark, keys=keys, options=options if alike else None, settled=False)
 
 
 def _first_standing(name: str, existing: Mapping[str, Listed]) -> Standing:
@@ -174,28 +182,30 @@ class Published:
 
 
 def publish(
-    claimed: Inventory, package: Mapping[str, Entry], existing: Mapping[str, Listed], *, known: bool, may_delete: bool
-) -> Published:
+    claimed: Inventory, package: Mapping[str, Entry], existing: Mapping[str, Listed], *, known: bool, may_delete: bool,
+    options: str = "",
+) -> Published:  # fmt: skip
     """Decide what becomes of the keys that the new package lacks.
 
     Those of an attempt that was never completed are always removed; those of an older package only where that can be
     undone (a versioned bucket) or was asked for.
     """
     keys = dict(package)
+    alike = claimed.options == options
     deletes = []
     kept_back = 0
     for name, entry in claimed.keys.items():
         if name in package:
             continue
+        # What was stored with other settings must not be skipped if it ever belongs to the package again.
+        left = entry if alike else Entry(None, None, entry.standing)
         if entry.standing is Standing.NEW or (may_delete and known):
             deletes.append(name)
-            keys[name] = replace(
-                entry, standing=Standing.STALE if entry.standing is not Standing.NEW else entry.standing
-            )
+            keys[name] = left if entry.standing is Standing.NEW else replace(left, standing=Standing.STALE)
         elif name in existing:
             kept_back += 1
-            keys[name] = replace(entry, standing=Standing.STALE)
-    return Published(replace(claimed, keys=keys), sorted(deletes), kept_back)
+            keys[name] = replace(left, standing=Standing.STALE)
+    return Published(replace(claimed, keys=keys, options=options), sorted(deletes), kept_back)
 
 
 def swept(inventory: Inventory, deletes: Sequence[str]) -> Inventory:

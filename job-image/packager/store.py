@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
+import base64
+import hashlib
+import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from random import Random
 from typing import TYPE_CHECKING, Final
-from urllib.parse import quote, urlencode
+from urllib.parse import quote, unquote_plus, urlencode
 from xml.etree import ElementTree as ET
 from xml.sax.saxutils import escape
 
 from entrypackage.failures import Failure, FailureClass
+from packager.archive import shown
 from packager.aws import Aws, AwsAnswer, AwsError, AwsRequest, Fence, crc32, crc32_header, failure_of, parse_crc32
+from packager.clock import Retrying
 from packager.http1 import Address, Client, ConnectionBroken
 
 if TYPE_CHECKING:
@@ -19,7 +26,12 @@ if TYPE_CHECKING:
 
 _SMALL_OBJECT_BYTES: Final = 256 * 1024 * 1024
 
+_ENCODED: Final = {"encoding-type": "url"}
+"""Keys may hold characters that XML cannot; one such key would make the whole listing unreadable."""
+
 _CRC32: Final = {"x-amz-sdk-checksum-algorithm": "CRC32"}
+
+_HEADER_NAME: Final = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 
 Body = Sequence[bytes | bytearray | memoryview]
 
@@ -60,14 +72,32 @@ class ObjectOptions:
     metadata: Mapping[str, str] = field(default_factory=dict)
 
     def headers(self) -> dict[str, str]:
-        """Return them as S3's headers."""
-        headers = {f"x-amz-meta-{name.lower()}": value for name, value in self.metadata.items()}
+        """Return them as S3's headers; raises `Failure` (`OrderInvalid`) for what no header can hold."""
+        headers = {f"x-amz-meta-{_header_name(name)}": _header_value(value) for name, value in self.metadata.items()}
         if self.kms_key_id:
             headers["x-amz-server-side-encryption"] = "aws:kms"
             headers["x-amz-server-side-encryption-aws-kms-key-id"] = self.kms_key_id
         if self.tags:
-            headers["x-amz-tagging"] = urlencode(self.tags)
+            headers["x-amz-tagging"] = urlencode(self.tags, quote_via=quote)
         return headers
+
+    def digest(self) -> str:
+        """Return what tells these settings from others; empty where there are none."""
+        headers = self.headers()
+        return hashlib.sha256(json.dumps(headers, sort_keys=True).encode()).hexdigest()[:16] if headers else ""
+
+
+def _header_name(name: str) -> str:
+    if not _HEADER_NAME.fullmatch(name):
+        raise Failure(FailureClass.ORDER_INVALID, f"The metadata's name {shown(name)} cannot be sent to S3.")
+    return name.lower()
+
+
+def _header_value(value: str) -> str:
+    if not value.isprintable():
+        raise Failure(FailureClass.ORDER_INVALID, f"The metadata's value {shown(value)} cannot be sent to S3.")
+    # S3 takes other letters than ASCII's as RFC 2047 writes them, and gives them back in that form.
+    return value if value.isascii() else f"=?UTF-8?B?{base64.b64encode(value.encode()).decode()}?="
 
 
 class Store:
@@ -80,6 +110,7 @@ class Store:
         self._aws = aws
         self._base = Address.parse(base_url)
         self._options = options.headers()
+        self.options_digest = options.digest()
 
     @property
     def requests(self) -> int:
@@ -100,20 +131,20 @@ class Store:
         except AwsError as error:
             if error.status in expected:
                 return error
-            raise failure_of(error, what) from None
+            raise failure_of(error, _named(what, key)) from None
         except ConnectionBroken as error:
-            raise failure_of(error, what) from None
+            raise failure_of(error, _named(what, key)) from None
 
     async def objects(self, prefix: str) -> dict[str, Listed]:
         """Return every object under a prefix."""
         found: dict[str, Listed] = {}
-        query = {"list-type": "2", "prefix": prefix, "max-keys": "1000"}
+        query = {"list-type": "2", "prefix": prefix, "max-keys": "1000", **_ENCODED}
         while True:
             answer = await self._done("listing the package", "GET", "", query)
             tree = _xml(answer.body)
             for item in tree.iter("Contents"):
                 etag = (item.findtext("ETag") or "").strip('"')
-                found[item.findtext("Key") or ""] = Listed(int(item.findtext("Size") or 0), etag)
+                found[_key(tree, item.findtext("Key"))] = Listed(int(item.findtext("Size") or 0), etag)
             token = tree.findtext("NextContinuationToken")
             if tree.findtext("IsTruncated") != "true" or not token:
                 return found
@@ -144,7 +175,7 @@ class Store:
         answer = await self._call("reading a file", "GET", key, expected=(404,))
         if isinstance(answer, AwsError):
             if answer.code == "NoSuchBucket":
-                raise failure_of(answer, "reading a file")
+                raise failure_of(answer, _named("reading a file", key))
             return None
         return answer.body, answer.headers.get("etag", "").strip('"')
 
@@ -172,7 +203,7 @@ class Store:
         answer = await self._call("writing the inventory", "PUT", key, None, headers, [body], fence, (412, 404))
         if isinstance(answer, AwsError):
             if answer.code == "NoSuchBucket":
-                raise failure_of(answer, "writing the inventory")
+                raise failure_of(answer, _named("writing the inventory", key))
             return None
         return answer.headers.get("etag", "").strip('"')
 
@@ -221,7 +252,7 @@ class Store:
         facts = await self.head(key)
         if facts is None or facts.crc32 != crc:
             if isinstance(answer, AwsError):
-                raise failure_of(answer, what)
+                raise failure_of(answer, _named(what, key))
             code = re.search(rb"<Code>([^<]*)</Code>", answer.body)
             said = code.group(1).decode("ascii", "replace") if code else "an error"
             raise Failure(FailureClass.DESTINATION_DOWN, f"S3 answered {said} to {what}.")
@@ -233,12 +264,12 @@ class Store:
     async def uploads(self, prefix: str) -> list[tuple[str, str]]:
         """Return key and id of every unfinished upload under a prefix."""
         found: list[tuple[str, str]] = []
-        query = {"uploads": "", "prefix": prefix}
+        query = {"uploads": "", "prefix": prefix, **_ENCODED}
         while True:
             tree = _xml((await self._done("listing unfinished uploads", "GET", "", query)).body)
-            rows = [(item.findtext("Key") or "", item.findtext("UploadId") or "") for item in tree.iter("Upload")]
+            rows = [(_key(tree, item.findtext("Key")), item.findtext("UploadId") or "") for item in tree.iter("Upload")]
             found.extend(row for row in rows if row[0].startswith(prefix))
-            key, upload = tree.findtext("NextKeyMarker"), tree.findtext("NextUploadIdMarker")
+            key, upload = _key(tree, tree.findtext("NextKeyMarker")), tree.findtext("NextUploadIdMarker")
             if tree.findtext("IsTruncated") != "true" or not key or not rows:
                 return found
             query |= {"key-marker": key, "upload-id-marker": upload or ""}
@@ -251,6 +282,15 @@ class Store:
         """Return whether a deleted object could be brought back."""
         answer = await self._call("asking for versioning", "GET", "", {"versioning": ""}, expected=(404, 501))
         return isinstance(answer, AwsAnswer) and _xml(answer.body).findtext("Status") == "Enabled"
+
+
+def _named(what: str, key: str) -> str:
+    return f"{what} {shown(key)}" if key else what
+
+
+def _key(tree: ET.Element, text: str | None) -> str:
+    """Return a key as a listing writes it: encoded, if the server does that and says so."""
+    return unquote_plus(text or "") if tree.findtext("EncodingType") == "url" else text or ""
 
 
 def _xml(body: bytes) -> ET.Element:
@@ -284,11 +324,29 @@ def _aws_url(bucket: str, region: str) -> str:
 
 
 async def find_region(client: Client, bucket: str, default_region: str) -> str:
-    """Ask S3 where a bucket is; even a refusal says so in a header."""
-    address = Address.parse(_aws_url(bucket, default_region) + "/")
-    try:
-        answer = await client.request("HEAD", address, {})
-    except ConnectionBroken as error:
-        raise failure_of(error, "finding the bucket's region") from None
-    answer.close()
-    return answer.headers.get("x-amz-bucket-region", default_region)
+    """Ask AWS where a bucket is."""
+    return await ask_region(client, f"{_aws_url(bucket, default_region)}/", default_region)
+
+
+async def ask_region(client: Client, url: str, default_region: str, retrying: Retrying | None = None) -> str:
+    """Ask for the region of the bucket at `url`: S3 says it in a header, also of a redirect or a refusal.
+
+    A passing error must not be taken for "in the default region": what is sent to a wrong region is refused for good.
+    """
+    retrying = retrying or Retrying()
+    failures = 0
+    while True:
+        try:
+            answer = await client.request("HEAD", Address.parse(url), {})
+        except ConnectionBroken as error:
+            problem = error
+        else:
+            answer.close()
+            region = answer.headers.get("x-amz-bucket-region")
+            if region or answer.status < 500:
+                return region or default_region
+            problem = ConnectionBroken(f"S3 answered {answer.status}.")
+        failures += 1
+        if failures >= retrying.tries:
+            raise failure_of(problem, "finding the bucket's region")
+        await asyncio.sleep(retrying.delay_seconds(failures, Random()))  # noqa: S311 - jitter
