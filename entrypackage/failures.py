@@ -176,7 +176,8 @@ POLICIES: Final[Mapping[FailureClass, FailurePolicy]] = {
     FailureClass.ARCHIVE_EXPIRED: FailurePolicy(
         meaning="The archive's address expired before all of it was read.",
         remedy="Nothing to do: what was stored is kept and the rest is fetched with a fresh address. If one file alone "
-        "takes longer than the address lives, give the packager more CPU or make the file smaller.",
+        "takes longer than the address lives, or all that replaces older files together does, give the packager more "
+        "CPU or make the files smaller.",
         retryable=True,
         counts=True,
         forgives_progress=True,
