@@ -44,7 +44,7 @@ SPOILT = {
 @pytest.mark.parametrize(
     ("number", "kind"),
     [
-        pytest.param(number, kind, marks=[pytest.mark.slow] if (number + place) % 6 else [])
+        pytest.param(number, kind, marks=[pytest.mark.slow] if (number + place) % 7 else [])
         for number in range(1, ASKED + 1)
         for place, kind in enumerate(SPOILT)
     ],
@@ -152,7 +152,7 @@ CHANGES = (another_etag, another_length, other_bytes, no_ranges, a_wrong_range)
 @pytest.mark.parametrize(
     ("number", "change"),
     [
-        pytest.param(number, change, marks=[pytest.mark.slow] if (number + place) % 6 else [])
+        pytest.param(number, change, marks=[pytest.mark.slow] if (number + place) % 7 else [])
         for number in range(2, ASKED + 1)
         for place, change in enumerate(CHANGES)
     ],
