@@ -136,8 +136,8 @@ class Once:
 
 REQUESTS = 27
 """What an undisturbed run sends to S3 and SQS; a slow one looks at its claim now and then besides."""
-ASKED = 5
-"""What it asks the archive's origin for."""
+ASKED = 4
+"""The most that it asks the archive's origin for; how often depends on what it can keep instead of reading twice."""
 
 # The first requests only read. The last two send the message and record it.
 KILLS = [
@@ -153,7 +153,7 @@ def test_the_points_are_all_of_a_run(undisturbed: Calm) -> None:
     own = [head for head in undisturbed.heads if not (head.startswith(b"HEAD") and INVENTORY.encode() in head)]
     assert len(own) == REQUESTS
     assert [is_message(head) for head in undisturbed.heads[-2:]] == [True, False]
-    assert undisturbed.asked == ASKED
+    assert undisturbed.asked <= ASKED
 
 
 def messages_due(carried_out: list[bytes]) -> int:
