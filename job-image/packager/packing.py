@@ -263,8 +263,7 @@ class Packing:
             if plan.replaced:
                 self.outcome.touched = True
                 with self._stage("replacing"):
-                    rest = await _flat(transfer.put_held(plan.replaced))
-                    await _flat(transfer.run(rest, []))
+                    await _flat(transfer.replace(plan.replaced))
             if transfer.uploads_begun:
                 await self._end_old_uploads()  # a beginning whose answer was lost was begun again under another id
         except Failure as failure:

@@ -94,6 +94,18 @@ for _suffix, _type in {
     _TYPES.add_type(_type, _suffix)
 
 
+_READY_PARTS: Final = 20_000
+"""Parts that may be uploaded and not completed at the end of the first pass; what is known of each takes memory."""
+
+
+@dataclass(frozen=True, slots=True)
+class Upload:
+    """A multipart upload, and its parts that S3 has."""
+
+    id: str
+    parts: list[Part]
+
+
 class Transfer:
     """Moves members; one per attempt."""
 
@@ -112,37 +124,42 @@ class Transfer:
         self._slots = asyncio.Semaphore(budget.puts)
         self._held: dict[str, bytes] = {}
         self._held_bytes = 0
+        self._ready: dict[str, Upload] = {}
+        self._ready_parts = 0
         self._uploads: dict[str, str] = {}
         self.uploads_begun = 0
 
-    async def run(self, put: Sequence[File], verify: Sequence[File]) -> None:
-        """Put some files, and read others only to prove them; raises the first `Failure`, all else being stopped."""
-        wanted = sorted([*put, *verify], key=lambda file: file.member.offset)
-        only_verified = {file.name for file in verify}
+    async def run(self, put: Sequence[File], replace: Sequence[File] = ()) -> None:
+        """Put some files, and prepare others, that would replace something, as far as that does not show.
+
+        Of the latter, large ones are uploaded but not completed, small ones kept if there is room, and the rest only
+        read to prove them; `replace` does what is left. Raises the first `Failure`, all else being stopped.
+        """
+        wanted = sorted([*put, *replace], key=lambda file: file.member.offset)
+        prepared = {file.name for file in replace}
         if self._progress.moving_since is None:
             self._progress.moving_since = asyncio.get_running_loop().time()
             self._progress.bytes_skipped = self._progress.bytes_done
-        self._progress.bytes_total += sum(file.member.size for file in verify)
         runs = self._archive.runs(wanted, self._budget.readers)
         queue = iter(runs)
         async with asyncio.TaskGroup() as group:
             for _ in range(min(self._budget.readers, len(runs))):
-                group.create_task(self._reader(queue, only_verified, group))
+                group.create_task(self._reader(queue, prepared, group))
 
-    async def _reader(self, queue: object, only_verified: set[str], group: asyncio.TaskGroup) -> None:
+    async def _reader(self, queue: object, prepared: set[str], group: asyncio.TaskGroup) -> None:
         for run in queue:  # type: ignore[attr-defined]
             feed = self._archive.read(run[0].member.offset, run[-1].until)
             try:
                 for file in run:
                     await feed.skip(file.member.offset - feed.at)
-                    await self._file(feed, file, verify=file.name in only_verified, group=group)
+                    await self._file(feed, file, prepare=file.name in prepared, group=group)
             finally:
                 feed.close()
 
-    async def _file(self, feed: Feed, file: File, *, verify: bool, group: asyncio.TaskGroup) -> None:
+    async def _file(self, feed: Feed, file: File, *, prepare: bool, group: asyncio.TaskGroup) -> None:
         header = await open_member(feed, file)
-        if verify:
-            await self._verify(feed, file)
+        if prepare:
+            await self._prepare(feed, file)
         elif file.member.size <= PUT_BYTES:
             charge = await self._room.take(file.member.size)
             try:
@@ -153,7 +170,7 @@ class Transfer:
                 raise
             group.create_task(self._put(file, body, charge))
         else:
-            await self._put_parts(feed, file)
+            await self._complete(file, await self._upload(feed, file))
         await close_member(feed, file, header)
 
     async def _whole(self, feed: Feed, file: File) -> list[bytes]:
@@ -181,39 +198,56 @@ class Transfer:
         self._progress.files_uploaded += 1
         self._progress.bytes_uploaded += file.member.size
 
-    async def _verify(self, feed: Feed, file: File) -> None:
-        keep = file.member.size <= self._budget.held_bytes - self._held_bytes
-        if keep:
-            self._held_bytes += file.member.size
+    async def _prepare(self, feed: Feed, file: File) -> None:
+        size = file.member.size
+        parts = -(-size // part_bytes(size))
+        if size > PUT_BYTES and self._ready_parts + parts <= _READY_PARTS:
+            self._ready_parts += parts
+            self._ready[file.name] = await self._upload(feed, file)
+        elif size <= self._budget.held_bytes - self._held_bytes:
+            self._held_bytes += size
             self._held[file.name] = b"".join(await self._whole(feed, file))
-            self._progress.bytes_done += file.member.size
-            return
-        async for piece in member_pieces(feed, file):
-            self._progress.bytes_done += len(piece)
+        else:
+            self._progress.bytes_total += size  # it will be moved a second time
+            async for piece in member_pieces(feed, file):
+                self._progress.bytes_done += len(piece)
 
-    async def put_held(self, files: Sequence[File]) -> list[File]:
-        """Put those files that were kept when they were verified; return the others."""
-        held = [file for file in files if file.name in self._held]
+    async def replace(self, files: Sequence[File]) -> None:
+        """Let files that were prepared take their places, and put the others; raises the first `Failure`."""
+        prepared = {*self._held, *self._ready}
         async with asyncio.TaskGroup() as group:
-            for file in held:
-                charge = await self._room.take(0)
-                await self._slots.acquire()
-                group.create_task(self._put(file, [self._held.pop(file.name)], charge))
-        names = {file.name for file in held}
-        return [file for file in files if file.name not in names]
+            for file in files:
+                if file.name in self._held:
+                    charge = await self._room.take(0)  # what is kept has room of its own
+                    await self._slots.acquire()
+                    group.create_task(self._put(file, [self._held.pop(file.name)], charge))
+                elif file.name in self._ready:
+                    await self._slots.acquire()
+                    group.create_task(self._complete_ready(file, self._ready.pop(file.name)))
+        await self.run([file for file in files if file.name not in prepared])
 
-    async def _put_parts(self, feed: Feed, file: File) -> None:
+    async def _upload(self, feed: Feed, file: File) -> Upload:
+        """Upload a member in parts, without completing it."""
         key = self._prefix + file.name
         self.uploads_begun += 1
-        upload = await self._begin_upload(key, content_type(file.name))
-        parts: list[Part] = []
+        upload = Upload(await self._begin_upload(key, content_type(file.name)), [])
         async with asyncio.TaskGroup() as group:
             number = 0
             async for buffer, filled in self._parts(feed, file):
                 number += 1
-                group.create_task(self._put_part(key, upload, number, buffer, filled, parts))
-        await self._store.complete_upload(key, upload, parts, crc=file.member.crc32, fence=self._fence)
-        del self._uploads[upload]
+                group.create_task(self._put_part(key, upload, number, buffer, filled))
+        return upload
+
+    async def _complete_ready(self, file: File, upload: Upload) -> None:
+        try:
+            await self._complete(file, upload)
+        finally:
+            self._slots.release()
+
+    async def _complete(self, file: File, upload: Upload) -> None:
+        key = self._prefix + file.name
+        await self._store.complete_upload(key, upload.id, upload.parts, crc=file.member.crc32, fence=self._fence)
+        del self._uploads[upload.id]
         self._count(file)
 
     async def _begin_upload(self, key: str, kind: str) -> str:
@@ -250,14 +284,12 @@ class Transfer:
             if buffer is not None:
                 self._buffers.give(buffer)
 
-    async def _put_part(
-        self, key: str, upload: str, number: int, buffer: PartBuffer, filled: int, parts: list[Part]
-    ) -> None:
+    async def _put_part(self, key: str, upload: Upload, number: int, buffer: PartBuffer, filled: int) -> None:
         try:
             async with self._slots:
                 body = buffer.content(filled)
-                parts.append(
-                    await self._store.put_part(key, upload, number, [body], crc=crc32(body), fence=self._fence)
+                upload.parts.append(
+                    await self._store.put_part(key, upload.id, number, [body], crc=crc32(body), fence=self._fence)
                 )
                 self._progress.bytes_done += filled
         finally:
