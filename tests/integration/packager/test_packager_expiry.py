@@ -139,7 +139,7 @@ def set_up_over_old(s3: S3Server, moto: S3Server, folder: Path, origin: Origin) 
 @pytest.mark.parametrize(
     "share",
     [
-        pytest.param(share, marks=[] if share in {0.5, 1.2} else [pytest.mark.slow])
+        pytest.param(share, marks=[] if share == 1.2 else [pytest.mark.slow])
         for share in (0.01, 0.1, 0.3, 0.5, 0.7, 0.9, 1.1, 1.2, 1.3, 1.4, 1.5)
     ],
 )

@@ -46,7 +46,7 @@ SPOILT = {
     "cut-in-a-header": Spoilt(cut_after=17),
     "cut-after-100000": Spoilt(cut_after=100_000),
 }
-SPOILT_SAMPLE = ((1, "reset"), (4, "cut-after-100000"))
+SPOILT_SAMPLE = ((3, "cut-in-a-header"),)
 
 
 @pytest.mark.parametrize(
@@ -155,7 +155,7 @@ def a_wrong_range(origin: Origin) -> None:
 
 
 CHANGES = (another_etag, another_length, other_bytes, no_ranges, a_wrong_range)
-CHANGES_SAMPLE = ((2, other_bytes), (3, a_wrong_range), (4, another_length))
+CHANGES_SAMPLE = ((2, other_bytes), (4, another_length))
 
 
 @pytest.mark.parametrize(
