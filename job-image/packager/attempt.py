@@ -9,12 +9,16 @@ import asyncio
 import contextlib
 import json
 import logging
+import re
 import sys
 import uuid
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, Final
 
+from entrypackage.failures import Failure, FailureClass
 from entrypackage.telemetry import configure_logging
+from packager.archive import shown
+from packager.aws import check_address
 from packager.budget import Budget
 from packager.credentials import find_credentials
 from packager.notification import Queue
@@ -26,8 +30,7 @@ from packager.transfer import Progress
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from entrypackage.failures import Failure
-    from entrypackage.order import Order, Report
+    from entrypackage.order import Destination, Order, Report
     from packager.http1 import Client
     from packager.source import Archive
 
@@ -35,12 +38,16 @@ __all__ = ["carry_out", "configure_logging", "foresee", "log_defect", "make_repo
 
 log = logging.getLogger("packager")
 
+_BUCKET: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+_ENDPOINTS: Final = ("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL_SQS", "AWS_ENDPOINT_URL_STS")
+
 
 async def prepare(
     order: Order, digest: str, archive: Archive, client: Client, environment: Mapping[str, str]
 ) -> Packing:
     """Find credentials, bucket and queue; raises `Failure`."""
     destination = order.destination
+    _check_addresses(destination, environment)
     shared = environment.get("AWS_ENDPOINT_URL")
     default_region = environment.get("AWS_REGION") or environment.get("AWS_DEFAULT_REGION") or "us-east-1"
     credentials = find_credentials(
@@ -71,6 +78,17 @@ async def prepare(
         progress=Progress(),
     )
     return Packing(order, digest, archive, tools)
+
+
+def _check_addresses(destination: Destination, environment: Mapping[str, str]) -> None:
+    """Refuse what is no address while nothing has been sent to any; raises `Failure` (`OrderInvalid`)."""
+    if not _BUCKET.fullmatch(destination.bucket):
+        raise Failure(FailureClass.ORDER_INVALID, f"No bucket can be called {shown(destination.bucket)}.")
+    check_address("The queue's URL", destination.queue_url)
+    check_address("S3's endpoint", destination.s3_endpoint_url)
+    check_address("SQS's endpoint", destination.sqs_endpoint_url)
+    for name in _ENDPOINTS:
+        check_address(f"The variable {name}", environment.get(name))
 
 
 async def carry_out(packing: Packing) -> None:
@@ -127,11 +145,12 @@ def peak_memory_bytes() -> int:
     return 0
 
 
-def write_report(report: Report, termination_log: Path | None) -> None:
+def write_report(report: Report, termination_log: Path | None, *, dry_run: bool = False) -> None:
     """Log the report, and write it where Kubernetes takes it from."""
+    done = "this was a dry run: nothing was changed" if dry_run else "the package is complete"
     document = report.model_dump(mode="json", by_alias=True, exclude_none=True)
     level = logging.ERROR if report.failure else logging.INFO
-    log.log(level, report.message or "the package is complete", extra={"report": document})
+    log.log(level, report.message or done, extra={"report": document})
     if termination_log is None:
         return
     try:

@@ -22,6 +22,7 @@ from awscrt.auth import (
 from awscrt.http import HttpHeaders, HttpRequest
 
 from entrypackage.failures import Failure, FailureClass
+from packager.archive import shown
 from packager.clock import Retrying
 from packager.http1 import Address, Client, ConnectionBroken
 
@@ -227,6 +228,22 @@ def failure_of(error: Exception, what: str) -> Failure:
         why = f": {error.message[:300]}" if error.message else "."  # an answer to HEAD has no body to say why
         return Failure(FailureClass.DESTINATION_DENIED, f"{said}{why}")
     return Failure(FailureClass.DESTINATION_DOWN, f"No answer to {what}: {error}")
+
+
+def check_address(what: str, url: str | None) -> None:
+    """Raise `Failure` (`OrderInvalid`) unless requests can be sent to `url`, or there is none."""
+    if not url:
+        return
+    try:
+        Address.parse(url)
+    except ValueError:
+        raise Failure(
+            FailureClass.ORDER_INVALID, f"{what} must be like https://host or http://host:9000, but is {shown(url)}."
+        ) from None
+
+
+def _why(error: AwsError) -> str:
+    return f": {error.message[:300]}" if error.message else "."  # an answer to HEAD has no body to say why
 
 
 def _error(status: int, headers: Mapping[str, str], body: bytes) -> AwsError:

@@ -13,6 +13,7 @@ from pydantic import SecretStr, ValidationError
 from entrypackage.failures import Failure, FailureClass
 from entrypackage.order import Archive, Destination, Order, Owner
 from entrypackage.trigger import Taken, Trigger
+from packager.aws import check_address
 
 
 def make_order(
@@ -23,6 +24,8 @@ def make_order(
     prefix, _, display_id = parts.path.strip("/").rpartition("/")
     if parts.scheme != "s3" or not parts.netloc or not prefix or not display_id:
         raise Failure(FailureClass.ORDER_INVALID, "The destination must look like s3://bucket/prefix/display-id.")
+    check_address("--queue-url", queue_url)
+    check_address("--endpoint-url", endpoint)
     now = datetime.now(UTC).replace(microsecond=0)
     is_url = archive.startswith(("http://", "https://"))
     try:

@@ -173,7 +173,7 @@ class _Job:
             client.close()
         if failure is not None and self._stop.told:
             failure = _stopped()  # what fails while the work is being broken off says nothing of the destination
-        return self._end(failure, environment)
+        return self._end(failure, environment, dry_run=dry_run)
 
     async def _work(
         self, preparing: Coroutine[Any, Any, tuple[Order, Archive]], client: Client, environment: Mapping[str, str], *,
@@ -197,13 +197,13 @@ class _Job:
             stream.flush()
         os._exit(code)
 
-    def _end(self, failure: Failure | None, environment: Mapping[str, str]) -> int:
+    def _end(self, failure: Failure | None, environment: Mapping[str, str], *, dry_run: bool = False) -> int:
         try:
             from packager import attempt
 
             attempt.configure_logging(environment.get("LOG_LEVEL", "INFO"))
             report = attempt.make_report(self.digest, failure, self._packing, self._archive)
-            attempt.write_report(report, self._termination_log)
+            attempt.write_report(report, self._termination_log, dry_run=dry_run)
         except Exception as error:  # noqa: BLE001 - a report that cannot be made must not hide what happened
             failure = failure or _defect(error, environment)
             self._last_words(failure)

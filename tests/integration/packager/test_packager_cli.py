@@ -5,14 +5,16 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
 
 from entrypackage.failures import POLICIES, FailureClass
 from entrypackage.order import parse_report
+from tests.integration.packager.chaos import Line
 from tests.integration.packager.origin import Origin
-from tests.integration.packager.running import ROOT, Attempt, environment, write_order
+from tests.integration.packager.running import ROOT, Attempt, environment, pack_here, write_order
 from tests.unit.packager.making import make_zip
 
 if TYPE_CHECKING:
@@ -44,9 +46,12 @@ def test_a_zip_is_packed_by_hand(versitygw_server: S3Server, tmp_path: Path) -> 
     assert foreseen.returncode == 0, foreseen.stderr
     assert json.loads(foreseen.stdout)["put"] == ["EXP9.pdf", "a.txt"]
     assert versitygw_server.contents(bucket) == {}
+    assert "nothing was changed" in foreseen.stderr
+    assert "complete" not in foreseen.stderr
 
     done = packager(*arguments)
     assert done.returncode == 0, done.stderr
+    assert "the package is complete" in done.stderr
     assert versitygw_server.contents(bucket)["lab/EXP9/a.txt"] == b"a"
 
 
@@ -56,6 +61,8 @@ def test_a_zip_is_packed_by_hand(versitygw_server: S3Server, tmp_path: Path) -> 
         (["pack", "/no/such.zip", "s3://b/p/d"], "cannot be read"),
         (["pack", "x.zip", "b/p/d"], "must look like s3://"),
         (["run", "--order", "/no/such"], "cannot be read"),
+        (["pack", "x.zip", "s3://b/p/d", "--endpoint-url", "localhost:9000"], "--endpoint-url must be like https://"),
+        (["pack", "x.zip", "s3://b/p/d", "--queue-url", "my-queue"], "--queue-url must be like https://"),
     ],
 )
 def test_a_mistake_is_told_in_one_sentence(arguments: list[str], said: str) -> None:
@@ -64,6 +71,28 @@ def test_a_mistake_is_told_in_one_sentence(arguments: list[str], said: str) -> N
     assert ended.returncode == POLICIES[FailureClass.ORDER_INVALID].exit_code
     assert said in ended.stderr
     assert "Traceback" not in ended.stderr
+
+
+@pytest.mark.parametrize(
+    ("changes", "variables", "said"),
+    [
+        ({"queue_url": "my-queue"}, {}, "The queue's URL must be like https://"),
+        ({"endpoint": "localhost:9000"}, {}, "S3's endpoint must be like https://"),
+        ({"sqs_endpoint": "localhost:9000"}, {}, "SQS's endpoint must be like https://"),
+        ({}, {"AWS_ENDPOINT_URL_STS": "sts"}, "The variable AWS_ENDPOINT_URL_STS must be like https://"),
+        ({"bucket": "s3://lab"}, {}, "No bucket can be called"),
+    ],
+)
+async def test_an_order_with_what_is_no_address_asks_for_nothing(
+    changes: dict[str, str], variables: dict[str, str], said: str
+) -> None:
+    with Origin(make_zip(FILES)) as origin, Line("http://127.0.0.1:9") as line:
+        failure, _ = await pack_here(replace(Attempt(origin.url, "lab", line.url), **changes), **variables)  # type: ignore[arg-type]
+
+    assert failure is not None
+    assert failure.failure is FailureClass.ORDER_INVALID
+    assert said in failure.message
+    assert line.heads == []
 
 
 def test_a_wrong_digest_writes_nothing(versitygw_server: S3Server, tmp_path: Path) -> None:

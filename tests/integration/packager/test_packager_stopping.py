@@ -266,9 +266,9 @@ def test_an_order_that_leads_nowhere_is_reported(attempt: Attempt, failure: Fail
 
 
 def test_a_defect_is_reported(tmp_path: Path) -> None:
-    """An endpoint that no check of the settings lets through stands for whatever is not foreseen."""
+    """A region that no check of the settings lets through stands for whatever is not foreseen."""
     with Origin(make_zip(FILES)) as origin:
-        started = Started(Attempt(origin.url, "bucket", "ftp://no.web.server"), tmp_path)
+        started = Started(Attempt(origin.url, "bucket", "http://127.0.0.1:9", extra={"region": "a\r\nb"}), tmp_path)
         code, report, log = started.ended()
 
     assert code == POLICIES[FailureClass.INTERNAL].exit_code
