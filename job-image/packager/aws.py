@@ -6,7 +6,6 @@ import asyncio
 import base64
 import logging
 import re
-import zlib
 from dataclasses import dataclass, field
 from random import Random
 from typing import TYPE_CHECKING, Final
@@ -41,10 +40,21 @@ _TRANSIENT_CODES: Final = frozenset(
     {
         "InternalError", "SlowDown", "ServiceUnavailable", "RequestTimeout", "RequestTimeoutException", "Throttling",
         "ThrottlingException", "RequestThrottled", "OperationAborted", "ConditionalRequestConflict", "BadDigest",
-        "IncompleteBody", "TooManyRequestsException", "503 SlowDown",
+        "IncompleteBody", "TooManyRequestsException", "503 SlowDown", "RequestTimeTooSkewed", "RequestExpired",
+        "KMS.ThrottlingException",
     }
 )  # fmt: skip
+"""Each try is signed anew, so one that was too long on its way, or whose clock was wrong, may go well the next time."""
+
 _STALE_CREDENTIALS: Final = frozenset({"ExpiredToken", "ExpiredTokenException", "TokenRefreshRequired"})
+_GONE_UPLOAD: Final = frozenset({"NoSuchUpload", "InvalidPart"})
+_ELSEWHERE: Final = frozenset(
+    {"PermanentRedirect", "TemporaryRedirect", "AuthorizationHeaderMalformed", "IllegalLocationConstraintException"}
+)
+_UNEXPLAINED: Final = "Error"
+"""The code of an answer that has none, as none to a HEAD has."""
+_ERROR_DOCUMENT: Final = re.compile(rb"\s*(?:<\?xml[^>]*\?>\s*)?<Error[\s>]")
+"""AWS keeps a long request alive with blanks, hence those before it."""
 
 
 class Superseded(Failure):
@@ -75,6 +85,11 @@ class AwsError(Exception):
         """Whether the same request may go well a moment later."""
         return self.status in {429, 500, 502, 503, 504} or self.code in _TRANSIENT_CODES
 
+    @property
+    def unexplained(self) -> bool:
+        """Whether AWS gave no reason for refusing."""
+        return self.code == _UNEXPLAINED
+
 
 @dataclass(frozen=True, slots=True)
 class AwsAnswer:
@@ -94,6 +109,13 @@ class AwsRequest:
     headers: Mapping[str, str] = field(default_factory=dict)
     body: Sequence[bytes | bytearray | memoryview] = ()
     body_hash: str = UNSIGNED_BODY
+    answer_bytes: int = _ANSWER_BYTES
+    """The longest answer that is read."""
+
+    def may_have_been_stale(self, error: AwsError) -> bool:
+        """Whether it was refused for credentials that had expired, which an answer to HEAD has no body to say."""
+        silent = self.method == "HEAD" and error.status == 400 and error.unexplained
+        return silent or error.code in _STALE_CREDENTIALS
 
 
 class Aws:
@@ -111,7 +133,6 @@ class Aws:
     ) -> None:
         """Share the HTTP client and the credentials with the process's other services."""
         self.region = region
-        self.requests = 0
         self._client = client
         self._credentials = credentials
         self._service = service
@@ -133,7 +154,7 @@ class Aws:
             except ConnectionBroken as error:
                 problem: Exception = error
             except AwsError as error:
-                if error.code in _STALE_CREDENTIALS:
+                if request.may_have_been_stale(error):
                     self._credentials.forget()
                 elif not error.transient:
                     if fence is not None:
@@ -153,17 +174,21 @@ class Aws:
         if fence is not None:
             await fence.refresh()
         headers = self._signed(request, address, provider)
-        self.requests += 1
-        answer = await self._client.request(
-            request.method,
-            address,
-            headers,
-            request.body,
-            before_write=fence.test if fence else None,
-            before_last=fence.refresh if fence else None,
-        )
-        body = await answer.read(_ANSWER_BYTES)
-        if 200 <= answer.status < 300:
+        writing = _Writing(fence)
+        try:
+            answer = await self._client.request(
+                request.method,
+                address,
+                headers,
+                request.body,
+                before_write=writing.begin,
+                before_last=fence.refresh if fence else None,
+            )
+            body = await answer.read(request.answer_bytes)
+        except BaseException:
+            writing.cut_off()
+            raise
+        if 200 <= answer.status < 300 and not (request.method == "POST" and _ERROR_DOCUMENT.match(body)):
             return AwsAnswer(answer.status, answer.headers, body)
         raise _error(answer.status, answer.headers, body)
 
@@ -197,6 +222,26 @@ class Fence:
     def test(self) -> None:
         """Raise `StaleClaim` if the last check is too old to write now."""
 
+    def cut_off(self) -> None:
+        """Take note of a write that was sent and will not be answered: it may be carried out a moment later."""
+
+
+class _Writing:
+    """One try of a request that may be behind a fence."""
+
+    def __init__(self, fence: Fence | None) -> None:
+        self._fence = fence
+        self._begun = False
+
+    def begin(self) -> None:
+        if self._fence is not None:
+            self._fence.test()
+        self._begun = True
+
+    def cut_off(self) -> None:
+        if self._fence is not None and self._begun:
+            self._fence.cut_off()
+
 
 def crc32_header(crc: int) -> str:
     """Write a CRC-32 as S3's checksum headers do: base64 of four bytes, highest first."""
@@ -214,19 +259,19 @@ def parse_crc32(header: str | None) -> int | None:
     return int.from_bytes(raw, "big") if len(raw) == 4 else None
 
 
-def crc32(body: bytes) -> int:
-    """Return a body's CRC-32."""
-    return zlib.crc32(body)
-
-
 def failure_of(error: Exception, what: str) -> Failure:
     """Say what an error of S3 or SQS means for the attempt; `what` is what was tried, as in "storing a file"."""
     if isinstance(error, AwsError):
         said = f"AWS answered {error.status} {error.code} to {what}"
         if error.transient or error.code in _STALE_CREDENTIALS:
             return Failure(FailureClass.DESTINATION_DOWN, f"{said}, and went on doing so.")
-        why = f": {error.message[:300]}" if error.message else "."  # an answer to HEAD has no body to say why
-        return Failure(FailureClass.DESTINATION_DENIED, f"{said}{why}")
+        if error.status == 200 or error.code in _GONE_UPLOAD:
+            # S3 changed its mind, or a lifecycle rule or a person ended the upload: another attempt begins a new one.
+            return Failure(FailureClass.DESTINATION_DOWN, f"{said}{_why(error)}")
+        if error.status in {301, 307} or error.code in _ELSEWHERE:
+            region = error.headers.get("x-amz-bucket-region")
+            said += f", because the bucket is in {region}" if region else ""
+        return Failure(FailureClass.DESTINATION_DENIED, f"{said}{_why(error)}")
     return Failure(FailureClass.DESTINATION_DOWN, f"No answer to {what}: {error}")
 
 
@@ -250,7 +295,7 @@ def _error(status: int, headers: Mapping[str, str], body: bytes) -> AwsError:
     text = body[:4096].decode("utf-8", "replace")
     code = _first(r"<Code>([^<]*)</Code>", text) or _first(r'"__type"\s*:\s*"(?:[^"#]*#)?([^"]*)"', text)
     message = _first(r"<Message>([^<]*)</Message>", text) or _first(r'"[mM]essage"\s*:\s*"([^"]*)"', text)
-    fallback = {403: "AccessDenied", 404: "NotFound", 412: "PreconditionFailed"}.get(status, "Error")
+    fallback = {403: "AccessDenied", 404: "NotFound", 412: "PreconditionFailed"}.get(status, _UNEXPLAINED)
     return AwsError(status, code or fallback, message or "", headers)
 
 

@@ -8,7 +8,7 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from random import Random
 from typing import TYPE_CHECKING, Final
 from urllib.parse import quote, unquote_plus, urlencode
@@ -17,14 +17,16 @@ from xml.sax.saxutils import escape
 
 from entrypackage.failures import Failure, FailureClass
 from packager.archive import shown
-from packager.aws import Aws, AwsAnswer, AwsError, AwsRequest, Fence, crc32, crc32_header, failure_of, parse_crc32
+from packager.aws import Aws, AwsAnswer, AwsError, AwsRequest, Fence, crc32_header, failure_of, parse_crc32
 from packager.clock import Retrying
 from packager.http1 import Address, Client, ConnectionBroken
+from packager.unpack import crc32
 
 if TYPE_CHECKING:
     from packager.credentials import Credentials
 
 _SMALL_OBJECT_BYTES: Final = 256 * 1024 * 1024
+"""An inventory or ``entry.json`` of as many members as an archive may have takes some 100 MB."""
 
 _ENCODED: Final = {"encoding-type": "url"}
 """Keys may hold characters that XML cannot; one such key would make the whole listing unreadable."""
@@ -112,22 +114,20 @@ class Store:
         self._options = options.headers()
         self.options_digest = options.digest()
 
-    @property
-    def requests(self) -> int:
-        """How many requests were sent so far."""
-        return self._aws.requests
-
     async def _call(
         self, what: str, method: str, key: str, query: Mapping[str, str] | None = None,
         headers: Mapping[str, str] | None = None, body: Body = (), fence: Fence | None = None,
-        expected: Sequence[int] = (),
+        expected: Sequence[int] = (), answer_bytes: int | None = None,
     ) -> AwsAnswer | AwsError:  # fmt: skip
         target = f"{self._base.target.rstrip('/')}/{quote(key, safe='/~')}"
         if query is not None:
             target += "?" + urlencode(sorted(query.items()), quote_via=quote, safe="")
         address = Address(self._base.secure, self._base.host, self._base.port, target)
+        request = AwsRequest(method, address, headers or {}, body)
+        if answer_bytes is not None:
+            request = replace(request, answer_bytes=answer_bytes)
         try:
-            return await self._aws.send(AwsRequest(method, address, headers or {}, body), fence)
+            return await self._aws.send(request, fence)
         except AwsError as error:
             if error.status in expected:
                 return error
@@ -172,7 +172,7 @@ class Store:
 
     async def get(self, key: str) -> tuple[bytes, str] | None:
         """Read a small object and its ETag; None if there is none."""
-        answer = await self._call("reading a file", "GET", key, expected=(404,))
+        answer = await self._call("reading a file", "GET", key, expected=(404,), answer_bytes=_SMALL_OBJECT_BYTES)
         if isinstance(answer, AwsError):
             if answer.code == "NoSuchBucket":
                 raise failure_of(answer, _named("reading a file", key))
@@ -231,8 +231,8 @@ class Store:
     async def complete_upload(self, key: str, upload: str, parts: Sequence[Part], *, crc: int, fence: Fence) -> None:
         """Make an object of its parts; S3 verifies it by the CRC-32 of the whole.
 
-        S3 may answer 200 and say in the body that it failed; and a lost answer makes the next try a 404. Both are
-        settled by looking at the object.
+        S3 may answer 200 and say in the body that it failed, which is tried again like any other error; and a lost
+        answer makes the next try a 404. What remains of either is settled by looking at the object.
         """
         rows = "".join(
             f"<Part><PartNumber>{part.number}</PartNumber><ETag>&quot;{escape(part.etag)}&quot;</ETag>"
@@ -246,20 +246,16 @@ class Store:
             "x-amz-checksum-type": "FULL_OBJECT",
         }
         what = "completing a large file"
-        answer = await self._call(what, "POST", key, {"uploadId": upload}, headers, [body], fence, (404,))
-        if isinstance(answer, AwsAnswer) and b"<Error>" not in answer.body:
+        answer = await self._call(what, "POST", key, {"uploadId": upload}, headers, [body], fence, (200, 404))
+        if isinstance(answer, AwsAnswer):
             return
         facts = await self.head(key)
         if facts is None or facts.crc32 != crc:
-            if isinstance(answer, AwsError):
-                raise failure_of(answer, _named(what, key))
-            code = re.search(rb"<Code>([^<]*)</Code>", answer.body)
-            said = code.group(1).decode("ascii", "replace") if code else "an error"
-            raise Failure(FailureClass.DESTINATION_DOWN, f"S3 answered {said} to {what}.")
+            raise failure_of(answer, _named(what, key))
 
-    async def abort_upload(self, key: str, upload: str) -> None:
-        """Give an upload up and free its parts. Needs no fence: an upload belongs to whoever has its id."""
-        await self._call("giving up a large file", "DELETE", key, {"uploadId": upload}, expected=(404,))
+    async def abort_upload(self, key: str, upload: str, *, fence: Fence | None = None) -> None:
+        """Give an upload up and free its parts. Only who began it may do so without a fence."""
+        await self._call("giving up a large file", "DELETE", key, {"uploadId": upload}, fence=fence, expected=(404,))
 
     async def uploads(self, prefix: str) -> list[tuple[str, str]]:
         """Return key and id of every unfinished upload under a prefix."""
