@@ -6,7 +6,7 @@ It lies outside the prefix, at ``<prefix>/.entrypackage/<display id>.json``. Pur
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final
 
@@ -70,6 +70,8 @@ class Inventory:
     notified: Notified | None = None
     options: str | None = ""
     """The settings (encryption, tags, metadata) that all these keys were stored with, as a digest; None: several."""
+    canvas_id: str | None = None
+    """The package's canvas, as ``entry.json`` says it too; here it survives an ``entry.json`` that was spoilt."""
     settled: bool = False
     """Whether the claim's holder has nothing more to do here."""
 
@@ -80,6 +82,7 @@ class Inventory:
             "entry_id": self.entry_id,
             "settled": self.settled,
             "options": self.options,
+            "canvas_id": self.canvas_id,
             "claim": _mark(self.claim),
             "notified": _told(self.notified),
             "missing": list(self.missing),
@@ -152,6 +155,7 @@ def parse_inventory(raw: bytes) -> Inventory:
                 str(notified["message_id"]),
             ),
             options=document.get("options", ""),
+            canvas_id=document.get("canvas_id"),
             settled=bool(document["settled"]),
         )
     except InventoryDamagedError:
@@ -171,8 +175,3 @@ def _entry(row: Sequence[Any]) -> Entry:
 
 
 _STANDINGS: Final = {standing.value: standing for standing in Standing}
-
-
-def announced(inventory: Inventory, notified: Notified) -> Inventory:
-    """Return the inventory with a message recorded."""
-    return replace(inventory, notified=notified)

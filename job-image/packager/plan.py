@@ -53,15 +53,15 @@ def understand(
     if inventory is not None and inventory.entry_id != entry_id:
         raise _taken(inventory.entry_id)
     owner = document.get("entry_id") if document is not None else None
-    if isinstance(owner, str) and owner and owner != entry_id:
+    owner = owner if isinstance(owner, str) else ""
+    if owner and owner != entry_id:
         raise _taken(owner)
+    if raw_entry_json is not None and (document is None or (raw_inventory is None and not owner)):
+        known = False
+        notices.append("The entry.json found here was unreadable, so everything was put and nothing deleted.")
     if inventory is None:
-        adopted = _adopted(document, existing, prefix) if known and isinstance(owner, str) and owner else None
-        if adopted is None and raw_entry_json is not None and known:
-            known = False
-            notices.append("The entry.json found here was unreadable, so everything was put and nothing deleted.")
-        inventory = Inventory(entry_id, keys=adopted or {})
-    canvas_id = document.get("canvas_id") if document is not None else None
+        inventory = Inventory(entry_id, keys=_adopted(document, existing, prefix) if known and document else {})
+    canvas_id = (document.get("canvas_id") if document is not None else None) or inventory.canvas_id
     if not (isinstance(canvas_id, str) and canvas_id.isprintable()):
         canvas_id = None  # no id of Benchling's; half a surrogate pair could not even be written down again
     return Previous(inventory, known, canvas_id or None, notices)
@@ -111,9 +111,10 @@ def skip_candidates(
 ) -> list[File]:
     """Return the files that inventory and listing say are there; a HEAD of each has the last word.
 
-    None are where the settings changed since: a new key or tag is meant for the whole package.
+    None are where the settings changed since: a new key or tag is meant for the whole package; nor where something
+    unreadable was found.
     """
-    if previous.inventory.options != options:
+    if previous.inventory.options != options or not previous.known:
         return []
     keys = previous.inventory.keys
     return [
@@ -156,7 +157,10 @@ def claimed_inventory(
         standing = before.standing if before else _first_standing(file.name, existing)
         keys[file.name] = Entry(file.member.size, file.member.crc32, standing)
     alike = previous.inventory.options == options or not any(name in existing for name in previous.inventory.keys)
-    return replace(previous.inventory, claim=mark, keys=keys, options=options if alike else None, settled=False)
+    return replace(
+        previous.inventory, claim=mark, keys=keys, options=options if alike else None, settled=False,
+        canvas_id=previous.canvas_id,
+    )  # fmt: skip
 
 
 def _first_standing(name: str, existing: Mapping[str, Listed]) -> Standing:

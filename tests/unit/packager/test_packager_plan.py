@@ -56,8 +56,9 @@ def test_an_inventory_survives_writing_and_reading(
     claim: ClaimMark | None,
 ) -> None:
     inventory = Inventory(
-        "etr_1", claim, keys, tuple(missing), len(missing), Notified("sum", None, "click", "id"), settled=settled
-    )
+        "etr_1", claim, keys, tuple(missing), len(missing), Notified("sum", None, "click", "id"),
+        canvas_id="cnvs_1", settled=settled,
+    )  # fmt: skip
 
     assert parse_inventory(inventory.to_json()) == inventory
 
@@ -109,6 +110,44 @@ def test_an_unreadable_document_makes_the_package_unknown(document: bytes) -> No
 
     assert not previous.known
     assert previous.notices
+
+
+@pytest.mark.parametrize("document", [b"{", b"[]", b"\xff", b"null"])
+def test_a_good_inventory_does_not_make_an_unreadable_document_known(document: bytes) -> None:
+    keys = {"a.txt": Entry(1, A.member.crc32, P)}
+    raw = Inventory("etr_1", keys=keys, canvas_id="cnvs_1").to_json()
+
+    previous = understand("etr_1", raw, document, {"a.txt": Listed(1, "e")}, "p/E/")
+
+    assert not previous.known
+    assert len(previous.notices) == 1
+    assert previous.inventory.keys == keys
+    assert previous.canvas_id == "cnvs_1"
+    assert skip_candidates(FILES, previous, {"a.txt": Listed(1, "e")}) == []
+
+
+@pytest.mark.parametrize(
+    ("noted", "document", "canvas"),
+    [
+        ("cnvs_1", None, "cnvs_1"),
+        ("cnvs_1", described(), "cnvs_1"),
+        ("cnvs_1", described(canvas_id="cnvs_2"), "cnvs_2"),
+        (None, described(canvas_id="cnvs_2"), "cnvs_2"),
+        (None, described(canvas_id=7), None),
+    ],
+)
+def test_the_canvas_is_known_from_either(noted: str | None, document: bytes | None, canvas: str | None) -> None:
+    previous = understand("etr_1", Inventory("etr_1", canvas_id=noted).to_json(), document, {}, "p/E/")
+
+    assert (previous.known, previous.canvas_id) == (True, canvas)
+    assert claimed_inventory(previous, MARK, FILES, {}).canvas_id == canvas
+
+
+def test_an_inventory_of_an_older_release_knows_no_canvas() -> None:
+    document = json.loads(Inventory("etr_1", canvas_id="cnvs_1").to_json())
+    del document["canvas_id"]
+
+    assert parse_inventory(json.dumps(document).encode()) == Inventory("etr_1")
 
 
 @pytest.mark.parametrize(
