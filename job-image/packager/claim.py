@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 FRESH_SECONDS: Final = 5.0
 """How old the last check of the claim may be when something is written."""
 
+WIRE_SECONDS: Final = 1.0
+"""How long after a request was cut off it may still be carried out."""
+
 _RENEW_SECONDS: Final = 3.0
 
 
@@ -32,6 +35,7 @@ class Claim(Fence):
         self._etag = etag
         self._clock = clock
         self._checked = -FRESH_SECONDS * 2
+        self._cut_off: float | None = None
         self._lock = asyncio.Lock()
 
     def test(self) -> None:
@@ -53,6 +57,14 @@ class Claim(Fence):
         async with self._lock:
             await self._check()
 
+    def cut_off(self) -> None:
+        """Take note of a write that was sent and will not be answered: it may be carried out a moment later."""
+        self._cut_off = self._clock()
+
+    async def _outwait(self) -> None:
+        if self._cut_off is not None:
+            await asyncio.sleep(max(0.0, self._cut_off + WIRE_SECONDS - self._clock()))
+
     async def _check(self) -> None:
         while True:
             began = self._clock()
@@ -67,7 +79,12 @@ class Claim(Fence):
         """Put the inventory over the one that was read or written last; raises `Superseded` if another is there.
 
         A try whose answer was lost may have been carried out; then what is there is ours, and that is fine.
+
+        A settled one is put only once nothing of this claim's can be on the wire: whoever reads it does not wait, and
+        what was cut off here might be carried out over what the next attempt puts.
         """
+        if inventory.settled:
+            await self._outwait()
         body = inventory.to_json()
         async with self._lock:
             began = self._clock()

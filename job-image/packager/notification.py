@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
 from entrypackage.failures import Failure, FailureClass
+from entrypackage.model import render_time
 from packager.aws import Aws, AwsError, AwsRequest, Fence
 from packager.http1 import Address, Client, ConnectionBroken
 
@@ -30,16 +31,11 @@ def message_body(order: Order) -> str:
         "registry": destination.bucket,
         "package_name": destination.package_name,
         "metadata_uri": "entry.json",
-        "commit_message": f"Benchling {order.trigger.type} at {render_instant(order)}",
+        "commit_message": f"Benchling {order.trigger.type} at {render_time(order.trigger.occurred_at)}",
     }
     if destination.workflow:
         message["workflow"] = destination.workflow
     return json.dumps(message, ensure_ascii=False)
-
-
-def render_instant(order: Order) -> str:
-    """Return the trigger's time, the only time that a package knows."""
-    return order.trigger.occurred_at.isoformat().replace("+00:00", "Z")
 
 
 def fifo_attributes(order: Order, manifest_checksum: str) -> dict[str, str]:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 
 from entrypackage.failures import Failure, FailureClass
 from entrypackage.order import PackedPackage, Report
-from packager.claim import FRESH_SECONDS, Claim
+from packager.claim import FRESH_SECONDS, WIRE_SECONDS, Claim
 from packager.directory import learn
 from packager.inventory import ClaimMark, Entry, Inventory, Notified, Standing
 from packager.metadata import Facts, first_canvas, manifest_checksum, render
@@ -54,7 +54,6 @@ log = logging.getLogger("packager")
 
 _CLEAN_UP_SECONDS: Final = 20.0
 _SETTLE_SECONDS: Final = 5.0
-_WIRE_SECONDS: Final = 1.0
 _T = TypeVar("_T")
 
 
@@ -81,6 +80,8 @@ class Findings:
     """What lies under the prefix, by name relative to it."""
     etag: str | None
     """The inventory's, when it was read; None: there is none."""
+    versioned: bool
+    """Whether what is deleted could be brought back; not asked for, and False, where that makes no difference."""
     facts: Facts
     """What the metadata files are rendered from when their turn comes; they may be large."""
     checksum: str
@@ -153,16 +154,21 @@ class Packing:
 
     async def _write(self, findings: Findings, claimed: Inventory, claim: Claim) -> None:
         existing = await self._outwait(findings, claim)
-        await self._end_old_uploads()
+        await self._end_old_uploads(claim)
         plan = await self._plan(findings, existing)
         await self._transfer(plan, findings.previous, claimed, claim)
         with self._stage("metadata"):
             package = await self._put_metadata(findings, claim)
-        inventory = await self._publish(claimed, package, findings, claim)
-        await self._announce(inventory, package, findings.checksum, claim)
+        due = self._due(claimed.notified, findings.checksum)
+        inventory = await self._publish(claimed, package, findings, due, claim)
+        await self._announce(inventory, package, findings.checksum, due, claim)
 
     async def _settle(self, claim: Claim, error: BaseException) -> None:
-        """Say in the inventory that this attempt writes no more, so that the next one need not wait for it."""
+        """Say in the inventory that this attempt writes no more, so that the next one need not wait for it.
+
+        What failed may have cut off requests that were on the wire, and they may still be carried out; the claim puts
+        no settled inventory before they have passed by. That second is cheaper here than the next attempt's six.
+        """
         if isinstance(error, Failure) and error.failure in {FailureClass.SUPERSEDED, FailureClass.DESTINATION_DOWN}:
             return
         if claim.inventory is None or claim.inventory.settled:
@@ -177,7 +183,7 @@ class Packing:
 
     async def _find_out(self) -> Findings:
         with self._stage("reading the directory"):
-            content, (previous, existing, etag) = await _both(
+            content, (previous, existing, etag, versioned) = await _both(
                 learn(self._archive, self._prefix, self._order.limits), self._look()
             )
         missing = find_missing(self._order.entry, content.files, self._order.external_file_sizes)
@@ -185,7 +191,7 @@ class Packing:
         self.outcome.notices.extend([*previous.notices, *content.notices])
         facts = Facts(content.files, missing, self._canvas(previous), content.notices)
         checksum = manifest_checksum(self._order, facts)  # an entry that cannot be rendered is found out here
-        return Findings(content, previous, existing, etag, facts, checksum)
+        return Findings(content, previous, existing, etag, versioned, facts, checksum)
 
     async def _outwait(self, findings: Findings, claim: Claim) -> Mapping[str, Listed]:
         """Let the last requests of an attempt that was displaced pass by, then look again.
@@ -197,7 +203,7 @@ class Packing:
         if displaced.claim is None or displaced.claim == self._mark or displaced.settled:
             return findings.existing
         with self._stage("waiting for the attempt that was displaced"):
-            await asyncio.sleep(FRESH_SECONDS + _WIRE_SECONDS)
+            await asyncio.sleep(FRESH_SECONDS + WIRE_SECONDS)
             await claim.confirm()
             listed = await self._store.objects(self._prefix)
         return {key.removeprefix(self._prefix): found for key, found in listed.items()}
@@ -211,12 +217,15 @@ class Packing:
         finally:
             self.outcome.seconds[name] = self._tools.clock() - began
 
-    async def _look(self) -> tuple[Previous, dict[str, Listed], str | None]:
-        """Read what lies at the destination."""
-        inventory, document, listed = await _all(
-            self._store.get(self._inventory_key), self._store.get(f"{self._prefix}entry.json"),
-            self._store.objects(self._prefix),
-        )  # fmt: skip
+    async def _look(self) -> tuple[Previous, dict[str, Listed], str | None, bool]:
+        """Read what lies at the destination, all that any later step will want to know.
+
+        A right that is missing is thus found out before the first put, and not in a package that is half written.
+        """
+        (inventory, document), (listed, versioned) = await _both(
+            _both(self._store.get(self._inventory_key), self._store.get(f"{self._prefix}entry.json")),
+            _both(self._store.objects(self._prefix), self._versioned()),
+        )
         existing = {key.removeprefix(self._prefix): found for key, found in listed.items()}
         previous = understand(
             str(self._order.entry.get("id")),
@@ -226,7 +235,10 @@ class Packing:
             self._prefix,
         )
         check_claim(previous.inventory, self._mark)
-        return previous, existing, inventory[1] if inventory else None
+        return previous, existing, inventory[1] if inventory else None, versioned
+
+    async def _versioned(self) -> bool:
+        return not self._order.destination.delete_unversioned and await self._store.versioned()
 
     def _canvas(self, previous: Previous) -> str | None:
         return self._order.canvas_id or previous.canvas_id or first_canvas(self._order.entry)
@@ -250,10 +262,17 @@ class Packing:
         progress.bytes_done = sum(file.member.size for file in plan.skipped)
         return plan
 
-    async def _end_old_uploads(self) -> None:
-        """Free what a killed attempt left half uploaded."""
-        for key, upload in await self._store.uploads(self._prefix):
-            await self._store.abort_upload(key, upload)
+    async def _end_old_uploads(self, claim: Claim) -> None:
+        """Free what a killed attempt left half uploaded.
+
+        Behind the fence: whoever lost the claim while looking would end the uploads that the winner has begun since.
+        """
+        uploads = {upload: key for key, upload in await self._store.uploads(self._prefix)}
+
+        async def end(upload: str) -> None:
+            await self._store.abort_upload(uploads[upload], upload, fence=claim)
+
+        await _each(uploads, end, self._tools.budget.puts)
 
     async def _transfer(self, plan: TransferPlan, previous: Previous, claimed: Inventory, claim: Claim) -> None:
         transfer = Transfer(self._archive, self._store, claim, self._tools.budget, self._prefix, self._tools.progress)
@@ -265,29 +284,30 @@ class Packing:
                 with self._stage("replacing"):
                     await _flat(transfer.replace(plan.replaced))
             if transfer.uploads_begun:
-                await self._end_old_uploads()  # a beginning whose answer was lost was begun again under another id
+                await self._end_old_uploads(claim)  # a beginning whose answer was lost was begun again under another id
         except Failure as failure:
             await self._leave(transfer, claim)
             if failure.failure is FailureClass.ARCHIVE_REFUSED and not self.outcome.touched:
                 await self._withdraw(previous, claimed, claim)
             raise
         except BaseException:
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._leave(transfer, claim), _CLEAN_UP_SECONDS)
+            await self._leave(transfer, claim)
             raise
 
     async def _leave(self, transfer: Transfer, claim: Claim) -> None:
         """Free what is half uploaded; a part on its way can bring an aborted upload back, hence the second look.
 
-        What goes wrong here does not hide why the attempt ended, unless it is that the claim was lost.
+        What goes wrong here does not hide why the attempt ended, unless it is that the claim was lost; nor does it
+        take long, because the next attempt does the same and somebody waits for this one's report.
         """
-        with contextlib.suppress(Failure):
-            await transfer.give_up()
+        with contextlib.suppress(Failure, TimeoutError):
+            await asyncio.wait_for(transfer.give_up(), _CLEAN_UP_SECONDS / 2)
         if not transfer.uploads_begun:
             return
         try:
-            await claim.confirm()  # else these might be the winner's
-            await self._end_old_uploads()
+            await asyncio.wait_for(self._end_old_uploads(claim), _CLEAN_UP_SECONDS / 2)
+        except TimeoutError:
+            return
         except Failure as failure:
             if failure.failure is FailureClass.SUPERSEDED:
                 raise
@@ -301,7 +321,7 @@ class Packing:
         inventory, keys = withdrawn(previous, claimed)
         await self._remove(keys, claim)
         if keys:
-            await asyncio.sleep(_WIRE_SECONDS)
+            await asyncio.sleep(WIRE_SECONDS)
             listed = await self._store.objects(self._prefix)
             await self._remove([name for name in keys if self._prefix + name in listed], claim)
         await claim.write(inventory)
@@ -327,24 +347,35 @@ class Packing:
             await self._store.put(self._prefix + name, body, crc=crc, content_type=content_type(name), fence=claim)
             package[name] = Entry(size, crc, Standing.PUBLISHED)
             self._tools.progress.files_uploaded += 1
-            self._tools.progress.bytes_uploaded += len(body)
+            self._tools.progress.bytes_uploaded += size
 
         await _each([name for name in files if name != "entry.json"], put, 4)
         await put("entry.json")
         return package
 
+    def _due(self, notified: Notified | None, checksum: str) -> Announcement:
+        if self._tools.queue is None:
+            return Announcement(due=False)
+        order = self._order
+        return decide_announcement(notified, checksum, order.taken.request_id, always=order.notify_always)
+
     async def _publish(
-        self, claimed: Inventory, package: Mapping[str, Entry], findings: Findings, claim: Claim
+        self, claimed: Inventory, package: Mapping[str, Entry], findings: Findings, due: Announcement, claim: Claim
     ) -> Inventory:
-        gone = [name for name in claimed.keys if name not in package]
-        may_delete = bool(gone) and (self._order.destination.delete_unversioned or await self._store.versioned())
+        """Record the package, and delete what it lacks.
+
+        Where a message is due, the last one's record ends here and not when the new one is recorded: after a kill in
+        between nobody knows which manifest was announced last, and an equal to the one before must be announced again.
+        """
+        may_delete = self._order.destination.delete_unversioned or findings.versioned
         published = publish(
             claimed, package, findings.existing, known=findings.previous.known, may_delete=may_delete,
             options=self._store.options_digest,
         )  # fmt: skip
         inventory = replace(
-            published.inventory, missing=tuple(self.outcome.missing), missing_count=self.outcome.missing_count
-        )
+            published.inventory, missing=tuple(self.outcome.missing), missing_count=self.outcome.missing_count,
+            canvas_id=self._canvas(findings.previous), notified=None if due.due else claimed.notified,
+        )  # fmt: skip
         await claim.write(inventory)
         with self._stage("deletes"):
             await self._remove(published.deletes, claim)
@@ -354,12 +385,11 @@ class Packing:
             )
         return swept(inventory, published.deletes)
 
-    async def _announce(self, inventory: Inventory, package: Mapping[str, Entry], checksum: str, claim: Claim) -> None:
+    async def _announce(
+        self, inventory: Inventory, package: Mapping[str, Entry], checksum: str, due: Announcement, claim: Claim
+    ) -> None:
         order = self._order
         queue = self._tools.queue
-        due = decide_announcement(inventory.notified, checksum, order.taken.request_id, always=order.notify_always)
-        if queue is None:
-            due = Announcement(due=False)
         message_id = due.earlier_message_id
         with self._stage("message"):
             if due.due and queue is not None:
@@ -423,7 +453,6 @@ async def _each(names: Iterable[str], work: Callable[[str], Awaitable[None]], at
 
 _A = TypeVar("_A")
 _B = TypeVar("_B")
-_C = TypeVar("_C")
 
 
 async def _both(first: Awaitable[_A], second: Awaitable[_B]) -> tuple[_A, _B]:
@@ -433,11 +462,6 @@ async def _both(first: Awaitable[_A], second: Awaitable[_B]) -> tuple[_A, _B]:
         return one.result(), two.result()
 
     return await _flat(gathered())
-
-
-async def _all(first: Awaitable[_A], second: Awaitable[_B], third: Awaitable[_C]) -> tuple[_A, _B, _C]:
-    one, (two, three) = await _both(first, _both(second, third))
-    return one, two, three
 
 
 async def _co(work: Awaitable[_T]) -> _T:
