@@ -1,6 +1,6 @@
 """The packager beside the plain way, on versitygw and an archive server, in one run; ends non-zero on a missed bar.
 
-``python -m tests.performance.bench_packager [--quick] [a b c d latency]``. The plain way runs right after the packager
+``python -m tests.performance.bench_packager [start a b latency c d proof quarter]``. The plain way runs right after the
 on the same archive and servers, so that what else the machine does falls on both.
 """
 
@@ -58,9 +58,16 @@ class Bench:
         if not held:
             self.missed.append(what)
 
-    def packager(self, url: str, endpoint: str | None = None, **variables: str) -> Took:
-        """Run the packager, from exec to exit, into an empty bucket."""
-        bucket = self.s3.new_bucket(f"bench-{time.monotonic_ns()}", versioned=False)
+    def new_bucket(self) -> str:
+        """Return an empty bucket."""
+        return self.s3.new_bucket(f"bench-{time.monotonic_ns()}", versioned=False)
+
+    def packager(
+        self, url: str, endpoint: str | None = None, bucket: str | None = None, group: ControlGroup | None = None,
+        **variables: str,
+    ) -> Took:  # fmt: skip
+        """Run the packager, from exec to exit, into an empty bucket or over what a bucket holds."""
+        bucket = bucket or self.new_bucket()
         with tempfile.TemporaryDirectory(dir=self.folder) as folder:
             order = Attempt(url, bucket, endpoint or self.s3.url).order()
             digest = write_order(order, Path(folder) / "order")
@@ -69,14 +76,15 @@ class Bench:
                 sys.executable, "-m", "packager", "run", "--order", f"{folder}/order", "--digest", digest,
                 "--termination-log", str(report),
             ]  # fmt: skip
-            seconds, cpu = _timed(command, environment(**variables), stderr=subprocess.DEVNULL)
+            enter = group.enter if group else None
+            seconds, cpu = _timed(command, environment(**variables), stderr=subprocess.DEVNULL, preexec_fn=enter)
             document = json.loads(report.read_bytes())
         assert "failure" not in document, document
         return Took(seconds, document["peakMemoryBytes"], cpu)
 
     def plain(self, url: str, endpoint: str | None = None) -> Took:
         """Run the plain way."""
-        bucket = self.s3.new_bucket(f"bench-{time.monotonic_ns()}", versioned=False)
+        bucket = self.new_bucket()
         command = [
             sys.executable,
             "-m",
@@ -156,7 +164,7 @@ def hundreds(bench: Bench) -> None:
     ours, plain = bench.beside("(c) 10 x 100 MB, half deflated", bench.url("c"))
     bench.bar("(c) times faster than the plain way", plain.seconds / ours.seconds, least=2.0)
     bench.bar("(c) peak MiB", ours.peak_bytes / MIB, most=128)
-    bucket = bench.s3.new_bucket(f"bench-{time.monotonic_ns()}", versioned=False)
+    bucket = bench.new_bucket()
     parts = ["fetch", bench.url("c"), bench.s3.url, bucket]
     fetch, _ = _timed([sys.executable, "-m", "tests.performance.ceiling", *parts], environment())
     put, _ = _timed([sys.executable, "-m", "tests.performance.ceiling", "put", *parts[1:]], environment())
@@ -166,11 +174,74 @@ def hundreds(bench: Bench) -> None:
 
 def five_gibibytes(bench: Bench) -> None:
     """(d) 5 GiB take no more memory than (a)."""
-    small = bench.packager(bench.url("a"))
+    small = sorted((bench.packager(bench.url("a")) for _ in range(3)), key=lambda took: took.peak_bytes)[1]
     large = bench.packager(bench.url("d"))
-    print(f"(d) 5 GiB\n  packager  {large}\n  (a) again {small}", flush=True)
+    print(f"(d) 5 GiB\n  packager  {large}\n  (a) again {small} (median of 3)", flush=True)
     bench.bar("(d) peak of 5 GiB over that of (a)", large.peak_bytes / small.peak_bytes, most=1.1)
     bench.bar("(d) peak MiB", large.peak_bytes / MIB, most=128)
+
+
+def proof(bench: Bench) -> None:
+    """What it costs that nothing is replaced before the whole archive is proven."""
+    for name, what in (("a", "200 x 1 MB"), ("c", "10 x 100 MB")):
+        ratios: dict[str, list[float]] = {"some": [], "all": []}
+        for _ in range(3):
+            empty = bench.packager(bench.url(name))
+            for share, found in ratios.items():
+                bucket = bench.new_bucket()
+                bench.packager(bench.url(f"{name}-{share}"), bucket=bucket)
+                took = bench.packager(bench.url(name), bucket=bucket)
+                found.append(took.seconds / empty.seconds)
+                print(f"  {what} over {share:4}  {took}; into nothing {empty}", flush=True)
+        for share, most in (("some", 1.1), ("all", 2.2)):
+            bench.bar(f"(proof) {what}, {share} replaced: times the cost of an empty destination (median of 3)",
+                      sorted(ratios[share])[1], most=most)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class ControlGroup:
+    """A control group with a share of one CPU, as a container has."""
+
+    tasks: Path
+
+    def enter(self) -> None:
+        """Move the calling process into it."""
+        self.tasks.write_text(str(os.getpid()))
+
+
+@contextlib.contextmanager
+def cpu_share(millis: int) -> Iterator[ControlGroup | None]:
+    """Make a control group; yields None where this process may not."""
+    old = Path("/sys/fs/cgroup/cpu")
+    folder = (old if old.is_dir() else Path("/sys/fs/cgroup")) / f"packager-bench-{os.getpid()}"
+    try:
+        folder.mkdir()
+    except OSError:
+        yield None
+        return
+    try:
+        if old.is_dir():
+            (folder / "cpu.cfs_period_us").write_text("100000")
+            (folder / "cpu.cfs_quota_us").write_text(str(millis * 100))
+        else:
+            (folder / "cpu.max").write_text(f"{millis * 100} 100000")
+        yield ControlGroup(folder / "cgroup.procs")
+    except OSError:
+        yield None
+    finally:
+        folder.rmdir()
+
+
+def quarter(bench: Bench) -> None:
+    """The smallest pod of Fargate: 0.25 vCPU, 512 MiB. Only told, for no bar is set."""
+    with cpu_share(250) as group:
+        if group is None:
+            print("0.25 vCPU: not measured, for no control group can be made here", flush=True)
+            return
+        for name in ("a", "b", "c"):
+            took = bench.packager(bench.url(name), group=group, CPU_LIMIT_MILLIS="250")
+            print(f"({name}) at 0.25 vCPU  {took}", flush=True)
+            bench.bar(f"({name}) at 0.25 vCPU, peak MiB", took.peak_bytes / MIB, most=128)
 
 
 def start_up(bench: Bench) -> None:
@@ -210,19 +281,34 @@ def start_up(bench: Bench) -> None:
 
 CASES: dict[str, Callable[[Bench], None]] = {
     "start": start_up, "a": megabytes, "b": kilobytes, "latency": far_away, "c": hundreds, "d": five_gibibytes,
+    "proof": proof, "quarter": quarter,
 }  # fmt: skip
 
 
 def archives(folder: Path, cases: list[str]) -> None:
     """Make what is measured with, once."""
     folder.mkdir(parents=True, exist_ok=True)
-    write_archive(folder / "a.zip", ((f"file-{n:03}.bin", 1_000_000, n % 2 == 0) for n in range(200)))
-    if {"b", "latency"} & set(cases):
-        write_archive(folder / "b.zip", ((f"d{n % 10}/file-{n:04}.txt", 4096, n % 2 == 0) for n in range(3000)))
-    if "c" in cases:
-        write_archive(folder / "c.zip", ((f"file-{n}.bin", 100_000_000, n % 2 == 0) for n in range(10)))
-    if "d" in cases:
-        write_archive(folder / "d.zip", ((f"file-{n}.bin", 512 * MIB, n % 2 == 0) for n in range(10)))
+    wanted = set(cases)
+
+    def make(name: str, users: set[str], members: Iterator[tuple[str, int, bool]], seed: int = 0) -> None:
+        if users & wanted:
+            print(f"archive {name} …", flush=True)
+            write_archive(folder / f"{name}.zip", members, seed=seed)
+
+    def a(count: int) -> Iterator[tuple[str, int, bool]]:
+        return ((f"file-{n:03}.bin", 1_000_000, n % 2 == 0) for n in range(count))
+
+    def c(count: int) -> Iterator[tuple[str, int, bool]]:
+        return ((f"file-{n}.bin", 100_000_000, n % 2 == 0) for n in range(count))
+
+    make("a", {"start", "a", "d", "proof", "quarter"}, a(200))
+    make("a-some", {"proof"}, a(20), seed=1000)
+    make("a-all", {"proof"}, a(200), seed=1000)
+    make("b", {"b", "latency", "quarter"}, ((f"d{n % 10}/file-{n:04}.txt", 4096, n % 2 == 0) for n in range(3000)))
+    make("c", {"c", "proof", "quarter"}, c(10))
+    make("c-some", {"proof"}, c(1), seed=1000)
+    make("c-all", {"proof"}, c(10), seed=1000)
+    make("d", {"d"}, ((f"file-{n}.bin", 512 * MIB, n % 2 == 0) for n in range(10)))
 
 
 def main() -> int:

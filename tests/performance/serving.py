@@ -59,25 +59,72 @@ def _answer(connection: socket.socket, folder: Path, head: str) -> None:
             start += os.sendfile(connection.fileno(), file.fileno(), start, min(end - start, 1 << 20))
 
 
+class _Late(asyncio.Protocol):
+    """One end of a connection whose bytes reach the other end a while later."""
+
+    def __init__(self, seconds: float, handshake_seconds: float = 0.0) -> None:
+        self.loop = asyncio.get_running_loop()
+        self.seconds = seconds
+        self.ready_at = self.loop.time() + handshake_seconds
+        """Earlier a real line would not have been connected."""
+        self.other: asyncio.Transport | None = None
+        self.held: list[bytes] | None = []
+        """What came before the other end was there."""
+        self.ended = False
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self.own = transport
+
+    def meet(self, other: asyncio.Transport) -> None:
+        """Send on what came so far, and from now on at once."""
+        self.other = other
+        held, self.held = self.held or [], None
+        for data in held:
+            self._send(data)
+        if self.ended:
+            self._end()
+
+    def data_received(self, data: bytes) -> None:
+        if self.held is not None:
+            self.held.append(data)
+        else:
+            self._send(data)
+
+    def _send(self, data: bytes) -> None:
+        assert self.other is not None
+        self.loop.call_at(max(self.loop.time(), self.ready_at) + self.seconds, self.other.write, data)
+
+    def connection_lost(self, _exc: Exception | None) -> None:
+        self.ended = True
+        if self.other is not None:
+            self._end()
+
+    def _end(self) -> None:
+        assert self.other is not None
+        self.loop.call_at(max(self.loop.time(), self.ready_at) + self.seconds, self.other.close)
+
+
 async def serve_delay(host: str, port: int, seconds: float) -> None:
-    """Forward connections, each direction `seconds` late."""
-
-    async def one(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        there_reader, there_writer = await asyncio.open_connection(host, port)
-        await asyncio.gather(_late(reader, there_writer, seconds), _late(there_reader, writer, seconds))
-
-    server = await asyncio.start_server(one, "127.0.0.1", 0, backlog=256)
-    print(server.sockets[0].getsockname()[1], flush=True)
-    async with server:
-        await server.serve_forever()
-
-
-async def _late(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, seconds: float) -> None:
+    """Forward connections, each direction `seconds` late, their beginning a round trip later."""
     loop = asyncio.get_running_loop()
-    with contextlib.suppress(OSError):
-        while piece := await reader.read(65536):
-            loop.call_later(seconds, writer.write, piece)
-    loop.call_later(seconds, writer.close)
+    meeting = set()
+
+    async def join(near: _Late) -> None:
+        _, far = await loop.create_connection(lambda: _Late(seconds), host, port)
+        far.meet(near.own)
+        near.meet(far.own)
+
+    class Near(_Late):
+        def connection_made(self, transport: asyncio.BaseTransport) -> None:
+            super().connection_made(transport)
+            task = loop.create_task(join(self))
+            meeting.add(task)
+            task.add_done_callback(meeting.discard)
+
+    server = await loop.create_server(lambda: Near(seconds, 2 * seconds), "127.0.0.1", 0, backlog=256)
+    print(server.sockets[0].getsockname()[1], flush=True)
+    await server.serve_forever()
 
 
 _UPLOADS = itertools.count(1)
