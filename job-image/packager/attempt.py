@@ -53,7 +53,7 @@ async def prepare(
     credentials = find_credentials(
         client,
         environment,
-        destination.region or default_region,
+        default_region,  # a session that the pod's own region gives out is good in all
         role_arn=destination.role_arn,
         session_name=f"entrypackage-{destination.display_id}",
     )

@@ -41,7 +41,7 @@ _TRANSIENT_CODES: Final = frozenset(
         "InternalError", "SlowDown", "ServiceUnavailable", "RequestTimeout", "RequestTimeoutException", "Throttling",
         "ThrottlingException", "RequestThrottled", "OperationAborted", "ConditionalRequestConflict", "BadDigest",
         "IncompleteBody", "TooManyRequestsException", "503 SlowDown", "RequestTimeTooSkewed", "RequestExpired",
-        "KMS.ThrottlingException",
+        "KMS.ThrottlingException", "IDPCommunicationError",
     }
 )  # fmt: skip
 """Each try is signed anew, so one that was too long on its way, or whose clock was wrong, may go well the next time."""
@@ -154,9 +154,8 @@ class Aws:
             except ConnectionBroken as error:
                 problem: Exception = error
             except AwsError as error:
-                if request.may_have_been_stale(error):
-                    self._credentials.forget()
-                elif not error.transient:
+                renewed = request.may_have_been_stale(error) and self._credentials.forget()
+                if not (renewed or error.transient):
                     if fence is not None:
                         await fence.confirm()  # what the winner of the claim did, such as ending our uploads, looks odd
                     raise
@@ -192,7 +191,9 @@ class Aws:
             return AwsAnswer(answer.status, answer.headers, body)
         raise _error(answer.status, answer.headers, body)
 
-    def _signed(self, request: AwsRequest, address: Address, provider: AwsCredentialsProvider) -> dict[str, str]:
+    def _signed(self, request: AwsRequest, address: Address, provider: AwsCredentialsProvider | None) -> dict[str, str]:
+        if provider is None:
+            return dict(request.headers)
         headers = HttpHeaders([("host", address.authority), *request.headers.items()])
         unsigned = HttpRequest(request.method, address.target, headers)
         config = AwsSigningConfig(
@@ -263,7 +264,7 @@ def failure_of(error: Exception, what: str) -> Failure:
     """Say what an error of S3 or SQS means for the attempt; `what` is what was tried, as in "storing a file"."""
     if isinstance(error, AwsError):
         said = f"AWS answered {error.status} {error.code} to {what}"
-        if error.transient or error.code in _STALE_CREDENTIALS:
+        if error.transient:
             return Failure(FailureClass.DESTINATION_DOWN, f"{said}, and went on doing so.")
         if error.status == 200 or error.code in _GONE_UPLOAD:
             # S3 changed its mind, or a lifecycle rule or a person ended the upload: another attempt begins a new one.

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import logging
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Protocol
@@ -14,26 +15,48 @@ from urllib.parse import urlencode
 from awscrt.auth import AwsCredentialsProvider
 
 from entrypackage.failures import Failure, FailureClass
-from packager.clock import boot_seconds
-from packager.http1 import Address, Client, ConnectionBroken
+from packager.aws import Aws, AwsError, AwsRequest, failure_of
+from packager.clock import Retrying, boot_seconds
+from packager.http1 import Address, ConnectionBroken
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from packager.http1 import Client
+
 _RENEW_SECONDS: Final = 300.0
-_STS_ANSWER_BYTES: Final = 256 * 1024
+_AGAIN_SECONDS: Final = 30.0
+_LAST_SECONDS: Final = 15.0
+"""A session that ends so soon is of no use for a request that is about to be sent."""
+
+_PATIENT: Final = Retrying()
+_BRIEF: Final = Retrying(tries=3)
+"""Everything waits while a session is renewed, and there is time for that again."""
+
+log = logging.getLogger("packager.credentials")
 
 
 class Credentials(Protocol):
     """Where a signer gets its credentials."""
 
-    async def provider(self) -> AwsCredentialsProvider:
-        """Return credentials that are good for some minutes more; raises `Failure` (`DestinationDenied`)."""
+    async def provider(self) -> AwsCredentialsProvider | None:
+        """Return credentials that are good for some minutes more; None: sign nothing. Raises `Failure`."""
         ...
 
-    def forget(self) -> None:
-        """Drop what is cached, because AWS called it expired."""
+    def forget(self) -> bool:
+        """Drop what is cached, because AWS called it expired; return whether there will be others."""
         ...
+
+
+class NoCredentials:
+    """For the one request that needs none: to take on a role by a web identity."""
+
+    async def provider(self) -> None:
+        """Return nothing to sign with."""
+
+    def forget(self) -> bool:
+        """Say that there are no others."""
+        return False
 
 
 class FixedCredentials:
@@ -47,14 +70,16 @@ class FixedCredentials:
         """Return them."""
         return self._provider
 
-    def forget(self) -> None:
-        """Do nothing: there are no others."""
+    def forget(self) -> bool:
+        """Say that there are no others."""
+        return False
 
 
 @dataclass(frozen=True, slots=True)
 class _Session:
     provider: AwsCredentialsProvider
     renew_at: float
+    ends_at: float
 
 
 class RoleCredentials:
@@ -66,10 +91,10 @@ class RoleCredentials:
     ) -> None:  # fmt: skip
         """Ask `endpoint` (STS) with `form`; the token file is read anew each time, because it rotates."""
         self._client = client
+        self._base = base or NoCredentials()
         self._endpoint = endpoint
         self._region = region
         self._form = form
-        self._base = base
         self._token_file = token_file
         self._session: _Session | None = None
         self._lock = asyncio.Lock()
@@ -82,14 +107,26 @@ class RoleCredentials:
         async with self._lock:
             session = self._session
             if session is None or boot_seconds() >= session.renew_at:
-                session = self._session = await self._ask()
+                session = self._session = await self._renewed(session)
             return session.provider
 
-    def forget(self) -> None:
+    def forget(self) -> bool:
         """Get a new session next time."""
         self._session = None
+        return True
 
-    async def _ask(self) -> _Session:
+    async def _renewed(self, session: _Session | None) -> _Session:
+        """Get a session; while the old one is still good, a failure to get another is no reason to stop."""
+        try:
+            return await self._ask(_PATIENT if session is None else _BRIEF)
+        except Failure as failure:
+            now = boot_seconds()
+            if session is None or now >= session.ends_at - _LAST_SECONDS:
+                raise
+            log.warning("the role's session could not be renewed yet", extra={"why": failure.message})
+            return replace(session, renew_at=now + _AGAIN_SECONDS)
+
+    async def _ask(self, retrying: Retrying) -> _Session:
         form = dict(self._form)
         if self._token_file is not None:
             try:
@@ -98,40 +135,15 @@ class RoleCredentials:
                 raise Failure(
                     FailureClass.DESTINATION_DENIED, f"The web identity token cannot be read: {error.strerror}."
                 ) from None
-        return _session_of(await self._post(urlencode(form).encode()))
-
-    async def _post(self, body: bytes) -> str:
-        from packager.aws import Aws, AwsError, AwsRequest, failure_of
-
+        body = urlencode(form).encode()
         headers = {"content-type": "application/x-www-form-urlencoded"}
+        digest = hashlib.sha256(body).hexdigest()
+        sts = Aws(self._client, self._base, service="sts", region=self._region, retrying=retrying)
         try:
-            if self._base is not None:
-                sts = Aws(self._client, self._base, service="sts", region=self._region)
-                digest = hashlib.sha256(body).hexdigest()
-                answer = await sts.send(AwsRequest("POST", Address.parse(self._endpoint), headers, [body], digest))
-                return answer.body.decode("utf-8", "replace")
-            return await self._post_unsigned(headers, body)
+            answer = await sts.send(AwsRequest("POST", Address.parse(self._endpoint), headers, [body], digest))
         except (AwsError, ConnectionBroken) as error:
             raise failure_of(error, "taking on the role") from None
-
-    async def _post_unsigned(self, headers: Mapping[str, str], body: bytes) -> str:
-        from packager.aws import AwsError
-
-        for last in (False, False, True):
-            try:
-                answer = await self._client.request("POST", Address.parse(self._endpoint), headers, [body])
-                text = (await answer.read(_STS_ANSWER_BYTES)).decode("utf-8", "replace")
-            except ConnectionBroken:
-                if last:
-                    raise
-                await asyncio.sleep(0.5)
-                continue
-            if answer.status == 200:
-                return text
-            if answer.status < 500 or last:
-                raise AwsError(answer.status, _tag("Code", text) or "Error", _tag("Message", text) or "", {})
-            await asyncio.sleep(0.5)
-        raise AssertionError("unreachable")
+        return _session_of(answer.body.decode("utf-8", "replace"))
 
 
 def _tag(name: str, text: str) -> str | None:
@@ -145,7 +157,8 @@ def _session_of(text: str) -> _Session:
         raise Failure(FailureClass.DESTINATION_DENIED, "STS answered without credentials.")
     left = (datetime.fromisoformat(ends) - datetime.now(UTC)).total_seconds()
     provider = AwsCredentialsProvider.new_static(key, secret, token)
-    return _Session(provider, boot_seconds() + max(left - _RENEW_SECONDS, left / 2, 1.0))
+    now = boot_seconds()
+    return _Session(provider, now + max(left - _RENEW_SECONDS, left / 2, 1.0), now + left)
 
 
 def find_credentials(

@@ -19,7 +19,7 @@ DENIED, DOWN = FailureClass.DESTINATION_DENIED, FailureClass.DESTINATION_DOWN
         (400, "InvalidPart", DOWN),
         (200, "InvalidRequest", DOWN),
         (200, "InternalError", DOWN),
-        (400, "ExpiredToken", DOWN),
+        (400, "ExpiredToken", DENIED),
         (403, "RequestTimeTooSkewed", DOWN),
         (400, "RequestExpired", DOWN),
         (400, "KMS.ThrottlingException", DOWN),
