@@ -326,6 +326,7 @@ class Arena:
     def __init__(self, s3: S3Server, moto: S3Server, folder: Path) -> None:
         self.s3, self.moto, self.folder = s3, moto, folder
         self.met: list[str] = []
+        self.codes: list[dict[str, int]] = []
 
     def paused(self, label: str, pause: Pause, over: str = "nothing") -> Callable[[], None]:
         """A pause that leaves nothing on the wire."""
@@ -353,7 +354,9 @@ class Arena:
                 result = compete(self.s3, self.moto, folder, pause, over="old package")
                 self.met.append(label)
                 check_on_the_wire(pause, result)
-                if label == "message" and result is not None:
+                assert result is not None
+                print(f"\n{label}: the loser's request left other bytes at {sorted(result.differing) or 'no key'}")
+                if label == "message":
                     assert 2 <= len(result.messages) <= 3
             except BaseException as error:
                 error.add_note(f"on the wire: {label}")
@@ -366,7 +369,8 @@ class Arena:
 
         def case() -> None:
             try:
-                both_at_once(self.s3, self.folder / f"case-{next(_NUMBERS)}", same_attempt=same_attempt, jitter=jitter)
+                folder = self.folder / f"case-{next(_NUMBERS)}"
+                self.codes.append(both_at_once(self.s3, folder, same_attempt=same_attempt, jitter=jitter))
             except BaseException as error:
                 error.add_note(f"both at once, {same_attempt=}, {jitter=}")
                 raise
@@ -392,7 +396,7 @@ WIRE: dict[str, tuple[tuple[bytes, ...], int]] = {
 """Marks of the request that is held back, and how many like it are let through before."""
 
 
-def both_at_once(s3: S3Server, folder: Path, *, same_attempt: bool, jitter: float) -> None:
+def both_at_once(s3: S3Server, folder: Path, *, same_attempt: bool, jitter: float) -> dict[str, int]:
     """No pause: at least one packs, the other may be superseded, and the package is that of one of them, whole."""
     bucket = s3.new_bucket(f"fence-{os.getpid()}-{next(_NUMBERS)}")
     archives = {"one": LOSER, "two": WINNER}
@@ -430,6 +434,7 @@ def both_at_once(s3: S3Server, folder: Path, *, same_attempt: bool, jitter: floa
     assert inventory["claim"]["pod_uid"] == f"pod-{whole[0]}"
     assert {name for name in inventory["keys"] if name not in METADATA_FILES} == set(found)
     assert s3.uploads(bucket) == 0
+    return codes
 
 
 def test_a_loser_stops_and_the_package_is_the_winners(
@@ -463,7 +468,7 @@ def test_a_loser_stops_wherever_it_is_paused(versitygw_server: S3Server, moto_se
         arena.paused("before a part's last slice", BeforeLastSlice()),
         arena.paused("waiting for a displaced claim", AfterClaim(), "dead attempt"),
     ]
-    all_at_once(cases, 12)
+    all_at_once(cases, 22)
 
     assert len(arena.met) >= 30
 
@@ -474,11 +479,14 @@ def test_what_is_on_the_wire_is_one_request_and_heals(
     versitygw_server: S3Server, moto_server: S3Server, tmp_path: Path
 ) -> None:
     arena = Arena(versitygw_server, moto_server, tmp_path)
-    all_at_once([arena.wire(label) for label in WIRE], 12)
+    all_at_once([arena.wire(label) for label in WIRE], len(WIRE))
 
 
 @pytest.mark.slow
 def test_two_at_once_make_one_whole_package(versitygw_server: S3Server, moto_server: S3Server, tmp_path: Path) -> None:
     arena = Arena(versitygw_server, moto_server, tmp_path)
     jitters = (0.0, 0.0, 0.02, 0.05, 0.1, 0.2, 0.4)
-    all_at_once([arena.together(same, jitter) for same in (True, False) for jitter in jitters], 7)
+    all_at_once([arena.together(same, jitter) for same in (True, False) for jitter in jitters], 14)
+
+    # They did meet: in some of the rounds one lost its claim to the other.
+    assert any(SUPERSEDED in codes.values() for codes in arena.codes)
