@@ -80,7 +80,7 @@ class Executor:
             case plan.FailAttempt():
                 self.forget(package)
                 await self.outcomes.fail(
-                    package, action.failure, action.message, touched=action.touched, stored=action.stored
+                    package, action.failure, action.message, touched=action.touched, progress=action.progress
                 )
             case plan.DeleteJob():
                 await self._delete_job(package, action)

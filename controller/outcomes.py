@@ -59,10 +59,10 @@ class Outcomes:
             await self.events.post(package, Reason.NOTICE, notice, warning=True)
 
     async def fail(
-        self, package: EntryPackage, failure: FailureClass, message: str, *, touched: bool = False, stored: int = 0
+        self, package: EntryPackage, failure: FailureClass, message: str, *, touched: bool = False, progress: int = 0
     ) -> None:
         package = await self.store.record(
-            package, lambda status: self._failed(status, failure, message, touched=touched, stored=stored)
+            package, lambda status: self._failed(status, failure, message, touched=touched, progress=progress)
         )
         await self._announce_failure(package)
         attempt = package.status.attempt
@@ -70,7 +70,7 @@ class Outcomes:
             await self.delete_order(package, attempt.number)
 
     def _failed(
-        self, status: Status, failure: FailureClass, message: str, *, touched: bool = False, stored: int = 0
+        self, status: Status, failure: FailureClass, message: str, *, touched: bool = False, progress: int = 0
     ) -> Status:
         spread = self.random.random()
         return transitions.fail(
@@ -81,7 +81,7 @@ class Outcomes:
             self.retry,
             spread=spread,
             touched=touched,
-            stored=stored,
+            progress=progress,
             credentials=self.credential_version(),
         )
 

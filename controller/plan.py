@@ -122,7 +122,7 @@ class FailAttempt:
     failure: FailureClass
     message: str
     touched: bool = False
-    stored: int = 0
+    progress: int = 0
     """How many files were at their place when it failed."""
 
 
@@ -340,4 +340,4 @@ def _conclude(outcome: Outcome) -> StorePackage | FailAttempt:
     failure = outcome.failure or FailureClass.INTERNAL
     if outcome.report is None:
         return FailAttempt(failure, outcome.message, touched=True)
-    return FailAttempt(failure, outcome.message, touched=outcome.report.touched, stored=outcome.report.files_stored)
+    return FailAttempt(failure, outcome.message, touched=outcome.report.touched, progress=outcome.report.progress)

@@ -98,7 +98,7 @@ def _next_attempt(package: EntryPackage, waiting: PendingTriggers, now: datetime
         tries=0 if starts_over or old is None else old.tries,
         delays=0 if starts_over or old is None else old.delays,
         # What newer triggers ask for may be another set of files: progress is measured anew.
-        stored_files=0 if waiting or old is None else old.stored_files,
+        progress=0 if waiting or old is None else old.progress,
         re_exports=0 if waiting or old is None else old.re_exports,
     )
 
@@ -184,7 +184,7 @@ def _repeat_when_incomplete(attempt: Attempt, report: Report, now: datetime, ret
             "touched": False,
             "tries": 0,
             "delays": 0,
-            "stored_files": 0,
+            "progress": 0,
         }
     )
 
@@ -198,17 +198,17 @@ def fail(
     *,
     spread: float,
     touched: bool = False,
-    stored: int = 0,
+    progress: int = 0,
     credentials: str = "",
 ) -> Status:
     """End the attempt as failed and say when it is tried again; `spread` in [0, 1) is the jitter.
 
-    `stored` is how many files were at their place. More than any attempt before had is progress; as an entry's files
-    are finite, progress cannot go on for ever, so where it is forgiven the row of failures starts over.
+    `progress` is how far the packager came (`Report.progress`). An attempt that came further than any before it starts
+    the row of failures over where that is forgiven; as an entry's files are finite, this cannot go on for ever.
     `credentials` is the version of those in use; one that was refused is remembered, for others end the wait.
     """
     policy, attempt = POLICIES[failure], _attempt(status)
-    progressed = policy.forgives_progress and stored > attempt.stored_files
+    progressed = policy.forgives_progress and progress > attempt.progress
     tries = 0 if progressed else attempt.tries + (1 if policy.counts else 0)
     delays = 0 if progressed else attempt.delays + 1
     given_up = not policy.retryable or (policy.counts and not progressed and tries >= retry.max_tries)
@@ -222,7 +222,7 @@ def fail(
             "credential_version": credentials or None if failure is FailureClass.AUTH_FAILED else None,
             "tries": tries,
             "delays": delays,
-            "stored_files": max(attempt.stored_files, stored),
+            "progress": max(attempt.progress, progress),
             "given_up": given_up,
             "next_attempt_time": now + timedelta(seconds=pause),
         }
@@ -234,8 +234,8 @@ def fail(
 def may_reuse_export(attempt: Attempt) -> bool:
     """Whether the next attempt may pack the archive that this one had.
 
-    An expired address is asked for afresh once; if nothing could be stored with that either, it was no fresh one, and
-    the entry is exported anew. A given-up attempt is looked at again long after Benchling has let go of its archive.
+    An expired address is asked for afresh once; if that led no further either, it was no fresh one, and the entry is
+    exported anew. A given-up attempt is looked at again long after Benchling has let go of its archive.
     """
     export = attempt.export
     if (

@@ -81,7 +81,7 @@ class FailurePolicy:
     provider: Provider | None = None
     """Whose fault it is; a provider's outage never gives up."""
     forgives_progress: bool = False
-    """An attempt that stored more than any before it uses up no try and starts the row of failures over."""
+    """An attempt that came further than any before it uses up no try and starts the row of failures over."""
     reuses_export: bool = False
     """Whether the next try may pack the same export while its archive's URL is valid."""
     exit_code: int | None = None
@@ -176,8 +176,7 @@ POLICIES: Final[Mapping[FailureClass, FailurePolicy]] = {
     FailureClass.ARCHIVE_EXPIRED: FailurePolicy(
         meaning="The archive's address expired before all of it was read.",
         remedy="Nothing to do: what was stored is kept and the rest is fetched with a fresh address. If one file alone "
-        "takes longer than the address lives, or all that replaces older files together does, give the packager more "
-        "CPU or make the files smaller.",
+        "takes longer than the address lives, give the packager more CPU or make the file smaller.",
         retryable=True,
         counts=True,
         forgives_progress=True,

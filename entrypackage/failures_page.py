@@ -78,7 +78,7 @@ metrics, and what a packager's report says. What follows from it stands in this 
 
 * **Tried again**: *as long as it lasts* (an outage never gives up), *counted* (it uses up one of the tries, after
   which the attempt is given up and looked at again after a day), *counted without progress* (the same, but an attempt
-  that stored more files than any before it uses up none and starts the row of failures over), *a few times* (as often
+  that came further than any before it uses up none and starts the row of failures over), *a few times* (as often
   as `retry.incompleteSeconds` has waits, three by default), or *given up at once*. A new click or a manual request ends
   every wait.
 * **Wait**: before each next try a random time between half of the stated value and the whole of it; the value doubles

@@ -203,6 +203,8 @@ class Report(Model):
     bytes_uploaded: int = 0
     files_uploaded: int = 0
     files_skipped: int = 0
+    files_proven: int = 0
+    """Files that are not at their place yet, but were read to the end and found good."""
     seconds: dict[str, float] = {}
     """Wall time by stage."""
     peak_memory_bytes: int = 0
@@ -211,6 +213,11 @@ class Report(Model):
     def files_stored(self) -> int:
         """How many files were at their place in the end, put by this attempt or found there."""
         return self.files_uploaded + self.files_skipped
+
+    @property
+    def progress(self) -> int:
+        """How far it came, in steps: a file that is proven is one, and one that is at its place another."""
+        return 2 * self.files_stored + self.files_proven
 
     @property
     def succeeded(self) -> bool:

@@ -176,9 +176,9 @@ class Attempt(Model):
     delays: Annotated[int, Field(ge=0)] = 0
     """Failures in a row of any kind; the back-off grows with them."""
 
-    stored_files: Annotated[int, Field(ge=0)] = 0
-    """The most files that an attempt for these triggers had at their place when it failed. One that came further has
-    made progress, so that a transfer may outlast many addresses of its archive."""
+    progress: Annotated[int, Field(ge=0)] = 0
+    """How far the furthest attempt for these triggers came before it failed, in steps: each file is proven, then
+    stored. One that comes further is not counted, so that a transfer may outlast many addresses of its archive."""
 
     given_up: bool = False
     """True once the tries are used up or a retry makes no sense; it is looked at again at nextAttemptTime."""

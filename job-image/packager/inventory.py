@@ -58,6 +58,16 @@ class Notified:
 
 
 @dataclass(frozen=True, slots=True)
+class Proven:
+    """Members that were read to the end and found good, but replace something and so are not at their place yet."""
+
+    archive: str
+    """The archive's identity: of another archive this says nothing."""
+    names: frozenset[str]
+    """By name relative to the package."""
+
+
+@dataclass(frozen=True, slots=True)
 class Inventory:
     """The whole of it."""
 
@@ -72,6 +82,8 @@ class Inventory:
     """The settings (encryption, tags, metadata) that all these keys were stored with, as a digest; None: several."""
     canvas_id: str | None = None
     """The package's canvas, as ``entry.json`` says it too; here it survives an ``entry.json`` that was spoilt."""
+    proven: Proven | None = None
+    """What an attempt found good before its archive's address ended; None once there is a package."""
     settled: bool = False
     """Whether the claim's holder has nothing more to do here."""
 
@@ -85,6 +97,7 @@ class Inventory:
             "canvas_id": self.canvas_id,
             "claim": _mark(self.claim),
             "notified": _told(self.notified),
+            "proven": {"archive": self.proven.archive, "names": sorted(self.proven.names)} if self.proven else None,
             "missing": list(self.missing),
             "missing_count": self.missing_count,
         }
@@ -155,6 +168,7 @@ def parse_inventory(raw: bytes) -> Inventory:
                 str(notified["message_id"]),
             ),
             options=document.get("options", ""),
+            proven=_proven(document.get("proven")),
             canvas_id=document.get("canvas_id"),
             settled=bool(document["settled"]),
         )
@@ -172,6 +186,10 @@ def _check_version(version: object) -> None:
 def _entry(row: Sequence[Any]) -> Entry:
     size, crc, standing = row
     return Entry(None if size is None else int(size), None if crc is None else int(crc, 16), _STANDINGS[standing])
+
+
+def _proven(row: Mapping[str, Any] | None) -> Proven | None:
+    return None if row is None else Proven(str(row["archive"]), frozenset(str(name) for name in row["names"]))
 
 
 _STANDINGS: Final = {standing.value: standing for standing in Standing}

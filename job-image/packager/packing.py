@@ -18,7 +18,7 @@ from entrypackage.failures import Failure, FailureClass
 from entrypackage.order import PackedPackage, Report
 from packager.claim import FRESH_SECONDS, WIRE_SECONDS, Claim
 from packager.directory import learn
-from packager.inventory import ClaimMark, Entry, Inventory, Notified, Standing
+from packager.inventory import ClaimMark, Entry, Inventory, Notified, Proven, Standing
 from packager.metadata import Facts, first_canvas, manifest_checksum, render
 from packager.notification import fifo_attributes, message_body
 from packager.plan import (
@@ -29,6 +29,7 @@ from packager.plan import (
     claimed_inventory,
     decide_announcement,
     find_missing,
+    known_good,
     plan_transfer,
     publish,
     skip_candidates,
@@ -97,6 +98,7 @@ class Outcome:
     touched: bool = False
     notices: list[str] = field(default_factory=list)
     skipped: int = 0
+    proven: int = 0
     seconds: dict[str, float] = field(default_factory=dict)
 
     def report(self, order_digest: str, failure: Failure | None, progress: Progress, fetched: int) -> Report:
@@ -114,6 +116,7 @@ class Outcome:
             bytes_uploaded=progress.bytes_uploaded,
             files_uploaded=progress.files_uploaded,
             files_skipped=self.skipped,
+            files_proven=self.proven,
             seconds={stage: round(seconds, 3) for stage, seconds in self.seconds.items()},
         )
 
@@ -132,6 +135,7 @@ class Packing:
         self._prefix = order.destination.key_prefix
         self._inventory_key = order.destination.inventory_key
         self._mark = ClaimMark(order_digest, tools.pod_uid, order.owner.uid, order.attempt)
+        self._proven: Proven | None = None
 
     @property
     def progress(self) -> Progress:
@@ -173,8 +177,9 @@ class Packing:
             return
         if claim.inventory is None or claim.inventory.settled:
             return
+        inventory = replace(claim.inventory, settled=True, proven=self._proven or claim.inventory.proven)
         with contextlib.suppress(Failure, TimeoutError):
-            await asyncio.wait_for(claim.write(replace(claim.inventory, settled=True)), _SETTLE_SECONDS)
+            await asyncio.wait_for(claim.write(inventory), _SETTLE_SECONDS)
 
     async def foresee(self) -> TransferPlan:
         """Do only what changes nothing, and return what would be done; raises `Failure`."""
@@ -193,14 +198,18 @@ class Packing:
         checksum = manifest_checksum(self._order, facts)  # an entry that cannot be rendered is found out here
         return Findings(content, previous, existing, etag, versioned, facts, checksum)
 
+    def _displaces(self, findings: Findings) -> bool:
+        """Whether the claim took the place of another's that had not said that it was done."""
+        displaced = findings.previous.inventory
+        return not (displaced.claim is None or displaced.claim == self._mark or displaced.settled)
+
     async def _outwait(self, findings: Findings, claim: Claim) -> Mapping[str, Listed]:
         """Let the last requests of an attempt that was displaced pass by, then look again.
 
         It may write for `FRESH_SECONDS` after its last look at its claim; what is compared before that may be
         overwritten after it.
         """
-        displaced = findings.previous.inventory
-        if displaced.claim is None or displaced.claim == self._mark or displaced.settled:
+        if not self._displaces(findings):
             return findings.existing
         with self._stage("waiting for the attempt that was displaced"):
             await asyncio.sleep(FRESH_SECONDS + WIRE_SECONDS)
@@ -276,9 +285,11 @@ class Packing:
 
     async def _transfer(self, plan: TransferPlan, previous: Previous, claimed: Inventory, claim: Claim) -> None:
         transfer = Transfer(self._archive, self._store, claim, self._tools.budget, self._prefix, self._tools.progress)
+        transfer.proven |= known_good(plan.replaced, previous.inventory, self._archive.identity)
+        unproven = [file for file in plan.replaced if file.name not in transfer.proven]
         try:
             with self._stage("members"):
-                await _flat(transfer.run(plan.new, plan.replaced))
+                await _flat(transfer.run(plan.new, unproven))
             if plan.replaced:
                 self.outcome.touched = True
                 with self._stage("replacing"):
@@ -286,13 +297,22 @@ class Packing:
             if transfer.uploads_begun:
                 await self._end_old_uploads(claim)  # a beginning whose answer was lost was begun again under another id
         except Failure as failure:
+            if failure.failure is not FailureClass.ARCHIVE_REFUSED:
+                self._keep_proof(transfer)
             await self._leave(transfer, claim)
             if failure.failure is FailureClass.ARCHIVE_REFUSED and not self.outcome.touched:
                 await self._withdraw(previous, claimed, claim)
             raise
         except BaseException:
+            self._keep_proof(transfer)
             await self._leave(transfer, claim)
             raise
+
+    def _keep_proof(self, transfer: Transfer) -> None:
+        """Let the next attempt know what need not be proven again, so that replacing may outlast an address as well."""
+        self.outcome.proven = len(transfer.proven)
+        if self._archive.identity is not None and transfer.proven:
+            self._proven = Proven(self._archive.identity, frozenset(transfer.proven))
 
     async def _leave(self, transfer: Transfer, claim: Claim) -> None:
         """Free what is half uploaded; a part on its way can bring an aborted upload back, hence the second look.
@@ -383,7 +403,9 @@ class Packing:
             self.outcome.notices.append(
                 f"{published.kept_back} files of the earlier package were kept, because the bucket keeps no versions."
             )
-        return swept(inventory, published.deletes)
+        # A put of the displaced attempt that was long on its way may bring a deleted key back. So it stays listed for
+        # once, and the next attempt deletes it again; otherwise nothing would ever know of it.
+        return inventory if self._displaces(findings) else swept(inventory, published.deletes)
 
     async def _announce(
         self, inventory: Inventory, package: Mapping[str, Entry], checksum: str, due: Announcement, claim: Claim

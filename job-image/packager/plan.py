@@ -143,6 +143,21 @@ def plan_transfer(
     return TransferPlan(new, replaced, skipped)
 
 
+def known_good(files: Sequence[File], inventory: Inventory, archive: str | None) -> set[str]:
+    """Return which of these files an earlier attempt read to the end in the very same archive (None: unknown)."""
+    proven = inventory.proven
+    if proven is None or proven.archive != archive:
+        return set()
+    keys = inventory.keys
+    return {
+        file.name
+        for file in files
+        if file.name in proven.names
+        and (entry := keys.get(file.name)) is not None
+        and (entry.size, entry.crc32) == (file.member.size, file.member.crc32)
+    }
+
+
 def claimed_inventory(
     previous: Previous, mark: ClaimMark, files: Sequence[File], existing: Mapping[str, Listed], options: str = ""
 ) -> Inventory:
@@ -209,7 +224,7 @@ def publish(
         elif name in existing:
             kept_back += 1
             keys[name] = replace(left, standing=Standing.STALE)
-    return Published(replace(claimed, keys=keys, options=options), sorted(deletes), kept_back)
+    return Published(replace(claimed, keys=keys, options=options, proven=None), sorted(deletes), kept_back)
 
 
 def swept(inventory: Inventory, deletes: Sequence[str]) -> Inventory:
@@ -222,7 +237,7 @@ def withdrawn(before: Previous, claimed: Inventory) -> tuple[Inventory, list[str
     """Return the inventory of before, and the keys to remove, for an archive that was refused before any replacing."""
     new = sorted(name for name, entry in claimed.keys.items() if entry.standing is Standing.NEW)
     keys = {name: entry for name, entry in before.inventory.keys.items() if entry.standing is not Standing.NEW}
-    return replace(before.inventory, claim=claimed.claim, keys=keys), new
+    return replace(before.inventory, claim=claimed.claim, keys=keys, proven=None), new
 
 
 @dataclass(frozen=True, slots=True)

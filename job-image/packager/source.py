@@ -50,6 +50,8 @@ class Archive:
         self.fetched = len(tail)
         """Bytes read from the origin so far."""
         self.requests = 1
+        self.identity = f"{etag} {size}" if ranged and etag and not etag.startswith("W/") else None
+        """What the same bytes have in common wherever and whenever they are read; None where that is not known."""
         self._client = client
         self._url = url
         self._retrying = retrying
@@ -92,8 +94,10 @@ class Archive:
         if answer.status != 206:
             raise refused("The archive changed while it was being read.")
         first, _, size = _content_range(answer)
-        if first != start or size != self.size:
+        if size != self.size:
             raise refused("The archive changed while it was being read.")
+        if first != start:
+            raise ConnectionBroken("it answered with a range that was not asked for.")
 
     def runs(self, files: Sequence[File], readers: int) -> list[list[File]]:
         """Cut files (in the archive's order) into runs that can be read at once, each by one request."""

@@ -9,7 +9,7 @@ import mimetypes
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from entrypackage.failures import Failure
+from entrypackage.failures import Failure, FailureClass
 from packager.archive import (
     LOCAL_HEADER_BYTES,
     LocalHeader,
@@ -23,7 +23,7 @@ from packager.budget import PUT_BYTES, Budget, PartBuffer, PartBuffers, Room, pa
 from packager.unpack import PIECE_BYTES, Unpacker, crc32, unpack
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import AsyncIterator, Iterator, Sequence
 
     from packager.aws import Fence
     from packager.policy import File
@@ -94,6 +94,9 @@ for _suffix, _type in {
     _TYPES.add_type(_type, _suffix)
 
 
+_OVER: Final = frozenset({FailureClass.ARCHIVE_EXPIRED, FailureClass.ARCHIVE_UNREACHABLE})
+"""Failures that say no more than that nothing further can be read."""
+
 _READY_PARTS: Final = 20_000
 """Parts that may be uploaded and not completed at the end of the first pass; what is known of each takes memory."""
 
@@ -128,6 +131,8 @@ class Transfer:
         self._ready_parts = 0
         self._uploads: dict[str, str] = {}
         self.uploads_begun = 0
+        self.proven: set[str] = set()
+        """Names of files that are good, and are not at their place yet because they replace something."""
 
     async def run(self, put: Sequence[File], replace: Sequence[File] = ()) -> None:
         """Put some files, and prepare others, that would replace something, as far as that does not show.
@@ -142,21 +147,38 @@ class Transfer:
             self._progress.bytes_skipped = self._progress.bytes_done
         runs = self._archive.runs(wanted, self._budget.readers)
         queue = iter(runs)
-        async with asyncio.TaskGroup() as group:
+        over: list[Failure] = []
+        async with asyncio.TaskGroup() as puts, asyncio.TaskGroup() as readers:
             for _ in range(min(self._budget.readers, len(runs))):
-                group.create_task(self._reader(queue, prepared, group))
+                readers.create_task(self._reader(queue, prepared, puts, over))
+        if over:
+            raise over[0]
 
-    async def _reader(self, queue: object, prepared: set[str], group: asyncio.TaskGroup) -> None:
-        for run in queue:  # type: ignore[attr-defined]
+    async def _reader(
+        self, queue: Iterator[list[File]], prepared: set[str], puts: asyncio.TaskGroup, over: list[Failure]
+    ) -> None:
+        """Read runs until there are no more, or one reader finds that the archive is `over`.
+
+        What other readers have begun by then, and what is being put, is finished: it was fetched, and the next attempt
+        need not fetch it again.
+        """
+        for run in queue:
             feed = self._archive.read(run[0].member.offset, run[-1].until)
             try:
                 for file in run:
+                    if over:
+                        return
                     await feed.skip(file.member.offset - feed.at)
-                    await self._file(feed, file, prepare=file.name in prepared, group=group)
+                    await self._file(feed, file, prepare=file.name in prepared, puts=puts)
+            except Failure as failure:
+                if failure.failure not in _OVER:
+                    raise
+                over.append(failure)
+                return
             finally:
                 feed.close()
 
-    async def _file(self, feed: Feed, file: File, *, prepare: bool, group: asyncio.TaskGroup) -> None:
+    async def _file(self, feed: Feed, file: File, *, prepare: bool, puts: asyncio.TaskGroup) -> None:
         header = await open_member(feed, file)
         if prepare:
             await self._prepare(feed, file)
@@ -168,10 +190,12 @@ class Transfer:
             except BaseException:
                 self._room.give(charge)
                 raise
-            group.create_task(self._put(file, body, charge))
+            puts.create_task(self._put(file, body, charge))
         else:
             await self._complete(file, await self._upload(feed, file))
         await close_member(feed, file, header)
+        if prepare:
+            self.proven.add(file.name)
 
     async def _whole(self, feed: Feed, file: File) -> list[bytes]:
         if file.member.packed <= PIECE_BYTES:
@@ -194,6 +218,7 @@ class Transfer:
         self._count(file)
 
     def _count(self, file: File) -> None:
+        self.proven.discard(file.name)
         self._progress.files_done += 1
         self._progress.files_uploaded += 1
         self._progress.bytes_uploaded += file.member.size

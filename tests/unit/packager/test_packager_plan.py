@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given
@@ -15,6 +17,7 @@ from packager.inventory import (
     Inventory,
     InventoryDamagedError,
     Notified,
+    Proven,
     Standing,
     parse_inventory,
 )
@@ -24,6 +27,7 @@ from packager.plan import (
     claimed_inventory,
     decide_announcement,
     find_missing,
+    known_good,
     plan_transfer,
     publish,
     skip_candidates,
@@ -33,6 +37,9 @@ from packager.plan import (
 from packager.policy import METADATA_FILES
 from packager.store import Facts, Listed
 from tests.unit.packager.making import content_of, make_zip
+
+if TYPE_CHECKING:
+    from packager.policy import File
 
 MARK = ClaimMark("digest", "pod", "owner", 3)
 FILES = content_of(make_zip({"a.txt": b"a", "b.txt": b"bb"})).files
@@ -57,7 +64,7 @@ def test_an_inventory_survives_writing_and_reading(
 ) -> None:
     inventory = Inventory(
         "etr_1", claim, keys, tuple(missing), len(missing), Notified("sum", None, "click", "id"),
-        canvas_id="cnvs_1", settled=settled,
+        canvas_id="cnvs_1", proven=Proven('"etag" 7', frozenset(missing)), settled=settled,
     )  # fmt: skip
 
     assert parse_inventory(inventory.to_json()) == inventory
@@ -290,3 +297,26 @@ def entry_with(*ids: str) -> dict[str, object]:
 )
 def test_missing_attachments(files: dict[str, bytes], ids: list[str], sizes: dict[str, int], missing: Missing) -> None:
     assert find_missing(entry_with(*ids), content_of(make_zip(files)).files, sizes) == missing
+
+
+def test_a_proof_holds_for_the_same_archive_and_the_same_content() -> None:
+    def row(file: File, crc: int | None = None) -> Entry:
+        return Entry(file.member.size, file.member.crc32 if crc is None else crc, P)
+
+    proven = Proven('"one" 7', frozenset({"a.txt", "b.txt", "gone.txt"}))
+    inventory = Inventory("etr_1", MARK, {"a.txt": row(A), "b.txt": row(B, crc=1)}, proven=proven)
+
+    assert known_good(FILES, inventory, '"one" 7') == {"a.txt"}
+    assert known_good(FILES, inventory, '"two" 7') == set()
+    assert known_good(FILES, inventory, None) == set()
+    assert known_good(FILES, replace(inventory, proven=None), None) == set()
+
+
+def test_no_proof_outlives_its_use() -> None:
+    proven = Proven('"one" 7', frozenset({"a.txt"}))
+    previous = understand("etr_1", Inventory("etr_1", MARK, {}, proven=proven).to_json(), None, {}, "p/E/")
+    claimed = claimed_inventory(previous, MARK, FILES, {})
+
+    assert claimed.proven == proven
+    assert publish(claimed, {}, {}, known=True, may_delete=True).inventory.proven is None
+    assert withdrawn(previous, claimed)[0].proven is None
