@@ -296,6 +296,9 @@ class Outcome:
     message: str
 
 
+_TOO_LONG: Final = "The Job exceeded timing.runningDeadlineSeconds."
+
+
 def read_outcome(job: JobView, pods: list[PodView], digest: str) -> Outcome:
     """Decide what a finished Job has come to. A report of another order is no report."""
     ended = [pod for pod in pods if pod.job_name == job.name and pod.exit_code is not None]
@@ -305,6 +308,9 @@ def read_outcome(job: JobView, pods: list[PodView], digest: str) -> Outcome:
         if report.succeeded and pod.exit_code == 0:
             return Outcome(report, None, "")
     for _, report in reports:
+        if report.failure is FailureClass.DISRUPTED and job.reason == "DeadlineExceeded":
+            # The deadline ends a pod as an eviction does; it must count, or what is too slow goes on for ever.
+            return Outcome(report, FailureClass.TIMEOUT, _TOO_LONG)
         if report.failure is not None:
             return Outcome(report, report.failure, report.message)
     for pod in ended:
@@ -313,7 +319,7 @@ def read_outcome(job: JobView, pods: list[PodView], digest: str) -> Outcome:
         if pod.disrupted:
             return Outcome(None, FailureClass.DISRUPTED, f"Pod {pod.name} was evicted.")
     if job.reason == "DeadlineExceeded":
-        return Outcome(None, FailureClass.TIMEOUT, "The Job exceeded timing.runningDeadlineSeconds.")
+        return Outcome(None, FailureClass.TIMEOUT, _TOO_LONG)
     if not ended or (job.succeeded and all(pod.exit_code == 0 for pod in ended)):
         return Outcome(None, FailureClass.REPORT_LOST, f"Job {job.name} is over, but no pod of it holds a report.")
     code = ended[0].exit_code or 0

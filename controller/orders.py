@@ -25,8 +25,12 @@ DISPLAY_ID_CHARS: Final = 256
 
 
 def is_usable_display_id(text: str) -> bool:
-    """Whether a display id can be one step of an S3 key: not empty, no slash, no control character, no dots alone."""
-    return 0 < len(text) <= DISPLAY_ID_CHARS and text.isprintable() and "/" not in text and text.strip(". ") != ""
+    """Whether a display id can be one step of an S3 key: not empty, no slash, no control character, no dot in front.
+
+    A package of the name ``.entrypackage`` would lie where all inventories are.
+    """
+    fits = 0 < len(text) <= DISPLAY_ID_CHARS and text.isprintable()
+    return fits and "/" not in text and text.strip() != "" and not text.startswith(".")
 
 
 def entry_facts(entry: Entry) -> EntryFacts:

@@ -50,7 +50,7 @@ class Destination(Model):
 
     bucket: str
     prefix: Annotated[str, Field(pattern=r"^[^/].*[^/]$|^[^/]$")]
-    display_id: Annotated[str, Field(pattern=r"^[^/\x00-\x1f]+$")]
+    display_id: Annotated[str, Field(pattern=r"^[^/.\x00-\x1f][^/\x00-\x1f]*$")]
     queue_url: str
     region: str | None = None
     """Absent: found from the bucket."""

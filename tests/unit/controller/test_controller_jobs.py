@@ -124,6 +124,18 @@ def test_a_job_deadline_is_a_timeout() -> None:
     assert read_outcome(over, [ended_pod(code=143)], DIGEST).failure is FailureClass.TIMEOUT
 
 
+def test_what_its_deadline_stopped_is_no_disruption_though_the_packager_cannot_tell() -> None:
+    stopped = ended_pod(
+        code=30, said=report(package=None, failure=FailureClass.DISRUPTED, message="told to stop", touched=True)
+    )
+
+    late = read_outcome(job(finished_at=ago(1), reason="DeadlineExceeded"), [stopped], DIGEST)
+    assert late.failure is FailureClass.TIMEOUT
+    assert late.report is not None
+    assert late.report.touched
+    assert read_outcome(FINISHED, [stopped], DIGEST).failure is FailureClass.DISRUPTED
+
+
 def test_views_tolerate_objects_without_status() -> None:
     metadata = {"name": "x", "uid": "u", "creationTimestamp": "2026-05-04T12:00:00Z"}
 

@@ -63,7 +63,16 @@ def test_the_checksum_of_an_entry_leaves_out_when_it_was_modified() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "usable"), [("EXP1", True), ("", False), ("a/b", False), ("..", False), ("a\nb", False), ("Ä 1", True)]
+    ("text", "usable"),
+    [
+        ("EXP1", True),
+        ("", False),
+        ("a/b", False),
+        ("..", False),
+        (".entrypackage", False),
+        ("a\nb", False),
+        ("Ä 1", True),
+    ],
 )
 def test_which_display_ids_can_name_a_package(text: str, usable: bool) -> None:
     assert is_usable_display_id(text) is usable
