@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit, urlunsplit
 
 from entrypackage.failures import Failure, FailureClass
+from entrypackage.model import render_time
 from packager.plan import Missing, notes_of
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ class _Times:
 
 def render(order: Order, facts: Facts) -> dict[str, list[bytes]]:
     """Return the five files by name, each in pieces, ``entry.json`` last, as they are put."""
-    times = _Times(_occurred(order), str(_fields(order)["modified_at"]))
+    times = _Times(render_time(order.trigger.occurred_at), str(_fields(order)["modified_at"]))
     return {
         "entry_data.json": [_json(entry_data(order))],
         "links.json": [_json(links(order.entry))],
@@ -78,10 +79,6 @@ def manifest_checksum(order: Order, facts: Facts) -> str:
         digest.update(_json(document, sort=True))
     digest.update(readme(order, facts, _Times("", "")).encode("utf-8", "replace"))
     return digest.hexdigest()
-
-
-def _occurred(order: Order) -> str:
-    return order.trigger.occurred_at.isoformat().replace("+00:00", "Z")
 
 
 def _json(document: object, *, sort: bool = False) -> bytes:
@@ -138,7 +135,7 @@ def entry_record(order: Order, facts: Facts) -> dict[str, Any]:
         "authors": people(order.entry.get("authors")),
         "created_at": fields["created_at"],
         "modified_at": fields["modified_at"],
-        "export_timestamp": _occurred(order),
+        "export_timestamp": render_time(order.trigger.occurred_at),
         "benchling_base_url": order.benchling_base_url,
         "webhook_data": _message(order),
         "files": {},
@@ -250,7 +247,7 @@ def input_record(order: Order, facts: Facts) -> dict[str, Any]:
     return {
         "source": "benchling_webhook",
         "export_url": bare_url(order.archive.url.get_secret_value()),
-        "processing_timestamp": _occurred(order),
+        "processing_timestamp": render_time(order.trigger.occurred_at),
         "package_metadata": {
             "name": order.destination.package_name,
             "registry": order.destination.bucket,

@@ -49,7 +49,6 @@ class Archive:
         self.ranged = ranged
         self.fetched = len(tail)
         """Bytes read from the origin so far."""
-        self.requests = 1
         self.identity = f"{etag} {size}" if ranged and etag and not etag.startswith("W/") else None
         """What the same bytes have in common wherever and whenever they are read; None where that is not known."""
         self._client = client
@@ -74,7 +73,6 @@ class Archive:
             headers["range"] = f"bytes={start}-{'' if end is None else end - 1}"
             if self.etag and not self.etag.startswith("W/"):
                 headers["if-range"] = self.etag
-        self.requests += 1
         answer = await _get(self._client, self._url, headers)
         try:
             await self._check(answer, start)

@@ -97,6 +97,9 @@ for _suffix, _type in {
 _OVER: Final = frozenset({FailureClass.ARCHIVE_EXPIRED, FailureClass.ARCHIVE_UNREACHABLE})
 """Failures that say no more than that nothing further can be read."""
 
+_LATE_ID_SECONDS: Final = 2.0
+"""How long a stop waits for the id of an upload that was being begun; the next attempt finds it otherwise."""
+
 _READY_PARTS: Final = 20_000
 """Parts that may be uploaded and not completed at the end of the first pass; what is known of each takes memory."""
 
@@ -281,8 +284,8 @@ class Transfer:
         try:
             upload = await asyncio.shield(begun)
         except asyncio.CancelledError:
-            with contextlib.suppress(Failure):
-                self._uploads[await begun] = key
+            with contextlib.suppress(Failure, TimeoutError):
+                self._uploads[await asyncio.wait_for(begun, _LATE_ID_SECONDS)] = key
             raise
         self._uploads[upload] = key
         return upload
@@ -321,10 +324,15 @@ class Transfer:
             self._buffers.give(buffer)
 
     async def give_up(self) -> None:
-        """Abort the uploads that were begun and not completed."""
-        for upload, key in list(self._uploads.items()):
-            await self._store.abort_upload(key, upload)
+        """Abort the uploads that were begun and not completed; the next attempt ends those that stay."""
+
+        async def abort(upload: str, key: str) -> None:
+            async with self._slots:
+                await self._store.abort_upload(key, upload)
             del self._uploads[upload]
+
+        aborts = [abort(upload, key) for upload, key in self._uploads.items()]
+        await asyncio.gather(*aborts, return_exceptions=True)
 
 
 async def open_member(feed: Feed, file: File) -> LocalHeader:
