@@ -39,8 +39,10 @@ test-unit: toolchain ## The tests that need no cluster
 test-contract: setup ## The simulator and the client against Benchling's own contract
 	@$(PYTHON) -m pytest tests/contract -q
 
-test-slow: setup toolchain ## Fuzzing and growth
-	@$(PYTHON) -m pytest tests -m slow -q
+test-slow: toolchain ## Fuzzing, every point of kills and faults, growth
+	@$(PYTHON) -m sandbox.toolchain --s3 --quiet
+	@$(PYTHON) -m pytest tests --ignore tests/performance -n $(WORKERS) --dist loadgroup -m slow -q --durations=10
+	@$(PYTHON) -m pytest tests/performance -m slow -q -s
 
 demo: toolchain ## Show the product at work on real parts
 	@exec $(PYTHON) -m sandbox demo
