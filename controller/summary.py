@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from entrypackage.conditions import Condition, ConditionStatus
-    from entrypackage.resource import Attempt, EntryPackage, Status
+    from entrypackage.resource import Attempt, EntryPackage, Package, Status
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,12 +98,15 @@ def _ready(package: EntryPackage, blocked: Blocked | None) -> _Said:
     if status.package is None:
         return _Said("Unknown", Reason.NOTHING_ASKED, "Neither spec.event nor spec.request is set.")
     if status.package.missing:
-        return _Said("True", Reason.INCOMPLETE, _missing(status.package.missing, attempt))
+        return _Said("True", Reason.INCOMPLETE, _missing(status.package, attempt))
     return _Said("True", Reason.PACKAGED, f"{status.package.files} files, {status.package.size}.")
 
 
-def _missing(count: int, attempt: Attempt | None) -> str:
-    text = f"Benchling left {count} attachments out of the export."
+def _missing(package: Package, attempt: Attempt | None) -> str:
+    count, known = package.missing, ", ".join(package.missing_ids)
+    more = ", and others" if known and count > len(package.missing_ids) else ""
+    which = f": {known}{more}" if known else ""
+    text = f"Benchling left {count} attachment{'' if count == 1 else 's'} out of the export{which}."
     if attempt is None:
         return f"{text} It is not exported again by itself: look at them in Benchling, then ask for the package again."
     return f"{text} {POLICIES[FailureClass.INCOMPLETE].remedy}"
@@ -136,7 +139,7 @@ def _packaged(status: Status) -> _Said:
             return _Said("False", attempt.failure, attempt.failure_message)
         return _Said("Unknown", Reason.NOT_YET)
     if package.missing:
-        return _Said("True", Reason.INCOMPLETE, _missing(package.missing, attempt))
+        return _Said("True", Reason.INCOMPLETE, _missing(package, attempt))
     return _Said("True", Reason.PACKAGED, package.uri)
 
 

@@ -11,6 +11,7 @@ from entrypackage.conditions import Reason
 from entrypackage.failures import POLICIES, FailureClass
 from entrypackage.resource import (
     HISTORY_LENGTH,
+    MISSING_IDS,
     Attempt,
     EntryFacts,
     ExportRecord,
@@ -157,6 +158,7 @@ def succeed(status: Status, report: Report, packed: PackedPackage, now: datetime
         completed_at=now,
         message_id=packed.message_id,
         missing=report.missing_count,
+        missing_ids=[identity for identity in report.missing if len(identity) <= 128][:MISSING_IDS],
     )
     reason = Reason.INCOMPLETE if report.missing_count else Reason.PACKAGED if packed.notified else Reason.UNCHANGED
     past = _past(attempt, "Succeeded", reason, now, packed.bytes)

@@ -23,6 +23,7 @@ KIND: Final = "EntryPackage"
 PLURAL: Final = "entrypackages"
 
 HISTORY_LENGTH: Final = 10
+MISSING_IDS: Final = 20
 
 Name = Annotated[str, Field(max_length=253)]
 Uri = Annotated[str, Field(max_length=2048)]
@@ -225,6 +226,9 @@ class Package(Model):
 
     missing: Annotated[int, Field(ge=0)] = 0
     """Attachments that Benchling left out of the export."""
+
+    missing_ids: Annotated[list[Annotated[str, Field(max_length=128)]], Field(max_length=MISSING_IDS)] = []
+    """The external file ids of some of them, where it can be told which they are."""
 
 
 class PastAttempt(Model):

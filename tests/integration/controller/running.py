@@ -176,6 +176,15 @@ class Place:
         found: Json = answer.raise_for_status().json()
         return found
 
+    async def patch(self, name: str, change: Json) -> None:
+        """Change an EntryPackage by a merge patch."""
+        answer = await self.api.patch(
+            f"{GROUP_PATH}/namespaces/{self.name}/entrypackages/{name}",
+            json=change,
+            headers={"content-type": "application/merge-patch+json"},
+        )
+        assert answer.is_success, answer.text
+
     async def until_package(
         self, name: str, fits: Callable[[Json], object], what: str, *, seconds: float = PATIENCE_SECONDS
     ) -> Json:
