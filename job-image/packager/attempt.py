@@ -23,7 +23,7 @@ from packager.budget import Budget
 from packager.credentials import find_credentials
 from packager.notification import Queue
 from packager.packing import Outcome, Packing, Tools
-from packager.progress import show
+from packager.progress import show, told
 from packager.store import ObjectOptions, open_store
 from packager.transfer import Progress
 
@@ -148,9 +148,12 @@ def peak_memory_bytes() -> int:
 def write_report(report: Report, termination_log: Path | None, *, dry_run: bool = False) -> None:
     """Log the report, and write it where Kubernetes takes it from."""
     done = "this was a dry run: nothing was changed" if dry_run else "the package is complete"
-    document = report.model_dump(mode="json", by_alias=True, exclude_none=True)
     level = logging.ERROR if report.failure else logging.INFO
-    log.log(level, report.message or done, extra={"report": document})
+    if sys.stderr.isatty():
+        log.log(level, "%s", "\n".join([report.message or done, *told(report)]))
+    else:
+        document = report.model_dump(mode="json", by_alias=True, exclude_none=True)
+        log.log(level, report.message or done, extra={"report": document})
     if termination_log is None:
         return
     try:

@@ -8,12 +8,14 @@ import sys
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
+    from entrypackage.order import Report
     from packager.transfer import Progress
 
 log = logging.getLogger("packager.progress")
 
 _LINE_SECONDS: Final = 5.0
 _BAR_SECONDS: Final = 0.2
+_BAR_WIDTH: Final = 24
 _CLEAR_LINE: Final = "\r\x1b[K"
 
 
@@ -56,12 +58,35 @@ async def show(progress: Progress) -> None:
             sys.stderr.write(_CLEAR_LINE)
 
 
+def _span(seconds: float) -> str:
+    for unit, length in (("s", 1), ("min", 60)):
+        if seconds < 120 * length:
+            return f"{seconds / length:.0f} {unit}"
+    return f"{seconds / 3600:.0f} h"
+
+
 def bar(progress: Progress, rate: float, left: float | None) -> str:
     """Draw one line of at most 100 characters."""
     share = progress.bytes_done / progress.bytes_total if progress.bytes_total else 0.0
-    drawn = "█" * round(share * 30)
-    rest = f", {left:.0f} s left" if left is not None and progress.stage in {"members", "replacing"} else ""
+    drawn = "█" * round(share * _BAR_WIDTH)
+    rest = f", {_span(left)} left" if left is not None and progress.stage in {"members", "replacing"} else ""
     return (
-        f"{progress.stage:<22.22} {drawn:<30} {share:4.0%} {progress.files_done}/{progress.files_total} files "
+        f"{progress.stage:<22.22} {drawn:<{_BAR_WIDTH}} {share:4.0%} {progress.files_done}/{progress.files_total} files "
         f"{human(rate)}/s{rest}"
     )[:100]
+
+
+def told(report: Report) -> list[str]:
+    """Tell a person what a report says, one sentence a line."""
+    lines = []
+    if report.package is not None:
+        package = report.package
+        lines.append(f"{package.files} files, {human(package.bytes)} at {package.uri}")
+    lines.append(
+        f"{report.files_uploaded} files put ({human(report.bytes_uploaded)}), {report.files_skipped} there already; "
+        f"{sum(report.seconds.values()):.1f} s, at most {human(report.peak_memory_bytes)} of memory"
+    )
+    if report.missing_count:
+        which = f": {', '.join(report.missing)}" if report.missing else ""
+        lines.append(f"{report.missing_count} of the entry's attachments are missing in the archive{which}")
+    return [*lines, *report.notices]

@@ -356,4 +356,5 @@ class _LocalFeed(Feed):
         await asyncio.sleep(0)
         piece = self._local.read_at(self._position, min(256 * 1024, self._until - self._position))
         self._position += len(piece)
+        self._local.fetched += len(piece)
         return piece
