@@ -70,10 +70,8 @@ def bar(progress: Progress, rate: float, left: float | None) -> str:
     share = progress.bytes_done / progress.bytes_total if progress.bytes_total else 0.0
     drawn = "█" * round(share * _BAR_WIDTH)
     rest = f", {_span(left)} left" if left is not None and progress.stage in {"members", "replacing"} else ""
-    return (
-        f"{progress.stage:<22.22} {drawn:<{_BAR_WIDTH}} {share:4.0%} {progress.files_done}/{progress.files_total} files "
-        f"{human(rate)}/s{rest}"
-    )[:100]
+    files = f"{progress.files_done}/{progress.files_total} files"
+    return f"{progress.stage:<22.22} {drawn:<{_BAR_WIDTH}} {share:4.0%} {files} {human(rate)}/s{rest}"[:100]
 
 
 def told(report: Report) -> list[str]:
