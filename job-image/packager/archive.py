@@ -220,14 +220,20 @@ def parse_local_header(raw: bytes, name: str) -> LocalHeader:
     return LocalHeader(flags, method, crc, packed, size, name_bytes, extra_bytes)
 
 
+def local_sizes(header: LocalHeader, trailing: bytes) -> tuple[int, int]:
+    """Return a member's packed and unpacked size as its own header says them, here or in its ZIP64 field."""
+    if _NONE32 not in {header.packed, header.size}:
+        return header.packed, header.size
+    field = find_extra(trailing[header.name_bytes :], 0x0001)
+    if len(field) < 16:
+        return header.packed, header.size
+    return int.from_bytes(field[8:16], "little"), int.from_bytes(field[:8], "little")
+
+
 def check_local_header(member: Member, header: LocalHeader, trailing: bytes) -> None:
     """Raise `Failure` (`ArchiveRefused`) unless a member's own header says the same as the directory."""
     name = decode_name(trailing[: header.name_bytes], header.flags)
-    packed, size = header.packed, header.size
-    if _NONE32 in {packed, size}:
-        field = find_extra(trailing[header.name_bytes :], 0x0001)
-        if len(field) >= 16:
-            size, packed = (int.from_bytes(field[at : at + 8], "little") for at in (0, 8))
+    packed, size = local_sizes(header, trailing)
     agree = name == member.name and header.method == member.method
     agree = agree and (header.flags & ENCRYPTED_FLAGS) == (member.flags & ENCRYPTED_FLAGS)
     if header.flags & DESCRIPTOR_FLAG:

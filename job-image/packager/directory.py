@@ -13,11 +13,10 @@ from packager.archive import (
     LOCAL_HEADER_BYTES,
     STORED,
     End,
-    LocalHeader,
     Member,
     decode_name,
     find_end,
-    find_extra,
+    local_sizes,
     parse_directory,
     parse_local_header,
     refused,
@@ -109,7 +108,7 @@ async def _pass_member(feed: Feed, seen: _Seen, limits: Limits) -> None:
     if header.method not in {STORED, DEFLATED}:
         raise refused(f"The member {shown(name)} is compressed by method {header.method}; only deflate is read.")
     described = bool(header.flags & DESCRIPTOR_FLAG)
-    packed, size = _local_sizes(header, trailing)
+    packed, size = local_sizes(header, trailing)
     if described and header.method == STORED and not packed and not name.endswith("/"):
         raise refused(f"The member {shown(name)} is stored without its size, and the origin serves no ranges.")
     if described and header.method == STORED and name.endswith("/"):
@@ -126,15 +125,6 @@ async def _pass_member(feed: Feed, seen: _Seen, limits: Limits) -> None:
         raise refused(f"The content of {shown(name)} does not have the size or the CRC-32 that the archive claims.")
     seen.total += passed.size
     seen.members[offset] = (name, passed.packed, passed.size, passed.crc)
-
-
-def _local_sizes(header: LocalHeader, trailing: bytes) -> tuple[int, int]:
-    if _NONE32 not in {header.packed, header.size}:
-        return header.packed, header.size
-    field64 = find_extra(trailing[header.name_bytes :], 0x0001)
-    if len(field64) < 16:
-        return header.packed, header.size
-    return int.from_bytes(field64[8:16], "little"), int.from_bytes(field64[:8], "little")
 
 
 class _Passing:
