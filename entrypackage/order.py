@@ -211,7 +211,7 @@ class Report(Model):
 
     @property
     def files_stored(self) -> int:
-        """How many files were at their place in the end, put by this attempt or found there."""
+        """How many files were at their place in the end, put by this attempt or found there; metadata files count."""
         return self.files_uploaded + self.files_skipped
 
     @property

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Self
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
 MIB: Final = 1024 * 1024
 _DEFAULT_MEMORY: Final = 512 * MIB
@@ -73,15 +73,24 @@ class Room:
 
     def __init__(self, total: int) -> None:
         """Begin with everything free."""
+        self.free = total
+        self.on_taken: Callable[[], None] | None = None
+        """Called when something was taken, so that whoever keeps memory for later can let go of it."""
         self._total = total
-        self._free = total
         self._waiting: deque[tuple[int, asyncio.Future[None]]] = deque()
 
     async def take(self, count: int) -> int:
         """Wait for room; return what was taken, to be given back."""
+        charge = await self.reserve(count)
+        if self.on_taken is not None:
+            self.on_taken()
+        return charge
+
+    async def reserve(self, count: int) -> int:
+        """Take room and tell nobody."""
         charge = min(max(count, _LEAST_CHARGE), self._total)
-        if not self._waiting and self._free >= charge:
-            self._free -= charge
+        if not self._waiting and self.free >= charge:
+            self.free -= charge
             return charge
         turn = asyncio.get_running_loop().create_future()
         self._waiting.append((charge, turn))
@@ -98,14 +107,14 @@ class Room:
 
     def give(self, charge: int) -> None:
         """Give room back."""
-        self._free += charge
+        self.free += charge
         self._serve()
 
     def _serve(self) -> None:
-        while self._waiting and self._free >= self._waiting[0][0]:
+        while self._waiting and self.free >= self._waiting[0][0]:
             charge, turn = self._waiting.popleft()
             if not turn.done():
-                self._free -= charge
+                self.free -= charge
                 turn.set_result(None)
 
 
@@ -134,22 +143,33 @@ class PartBuffer:
 
 
 class PartBuffers:
-    """The buffers of parts, taken out of the room that all content shares."""
+    """The buffers of parts, taken out of the room that all content shares; idle ones are kept while it is free."""
 
     def __init__(self, room: Room) -> None:
         """Begin without any."""
         self._room = room
         self._idle: list[PartBuffer] = []
+        room.on_taken = self._trim
 
     async def take(self, size: int) -> PartBuffer:
         """Wait for room for a buffer of `size` bytes."""
-        charge = await self._room.take(size)
-        fitting = [buffer for buffer in self._idle if buffer.size == size]
-        # Others are of a member of another order of magnitude: they go, so that they do not come on top.
-        self._idle = fitting[:-1]
-        buffer = fitting[-1] if fitting else PartBuffer(size)
+        charge = await self._room.reserve(size)
+        fitting = next((buffer for buffer in self._idle if buffer.size == size), None)
+        if fitting is not None:
+            self._idle.remove(fitting)
+        self._trim()
+        buffer = fitting or PartBuffer(size)
         buffer.charge = charge
         return buffer
+
+    @property
+    def idle_bytes(self) -> int:
+        """What the buffers take that nobody uses."""
+        return sum(buffer.size for buffer in self._idle)
+
+    def _trim(self) -> None:
+        while self.idle_bytes > self._room.free:
+            self._idle.pop(0)
 
     def give(self, buffer: PartBuffer) -> None:
         """Take a buffer back."""

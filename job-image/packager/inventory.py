@@ -78,8 +78,6 @@ class Inventory:
     missing: Sequence[str] = ()
     missing_count: int = 0
     notified: Notified | None = None
-    options: str | None = ""
-    """The settings (encryption, tags, metadata) that all these keys were stored with, as a digest; None: several."""
     canvas_id: str | None = None
     """The package's canvas, as ``entry.json`` says it too; here it survives an ``entry.json`` that was spoilt."""
     proven: Proven | None = None
@@ -93,7 +91,6 @@ class Inventory:
             "format_version": FORMAT_VERSION,
             "entry_id": self.entry_id,
             "settled": self.settled,
-            "options": self.options,
             "canvas_id": self.canvas_id,
             "claim": _mark(self.claim),
             "notified": _told(self.notified),
@@ -167,7 +164,6 @@ def parse_inventory(raw: bytes) -> Inventory:
                 notified["request_id"],
                 str(notified["message_id"]),
             ),
-            options=document.get("options", ""),
             proven=_proven(document.get("proven")),
             canvas_id=document.get("canvas_id"),
             settled=bool(document["settled"]),

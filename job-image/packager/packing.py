@@ -12,7 +12,7 @@ import functools
 import logging
 import time
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, Final
 
 from entrypackage.failures import Failure, FailureClass
 from entrypackage.order import PackedPackage, Report
@@ -37,11 +37,12 @@ from packager.plan import (
     understand,
     withdrawn,
 )
+from packager.tasks import both, each, flat, undisturbed
 from packager.transfer import Progress, Transfer, content_type
 from packager.unpack import crc32
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from entrypackage.order import Order
     from packager.budget import Budget
@@ -55,7 +56,6 @@ log = logging.getLogger("packager")
 
 _CLEAN_UP_SECONDS: Final = 20.0
 _SETTLE_SECONDS: Final = 5.0
-_T = TypeVar("_T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,14 +146,12 @@ class Packing:
         """Do it; raises `Failure`."""
         findings = await self._find_out()
         claim = Claim(self._store, self._inventory_key, findings.etag)
-        claimed = claimed_inventory(
-            findings.previous, self._mark, findings.content.files, findings.existing, self._store.options_digest
-        )
+        claimed = claimed_inventory(findings.previous, self._mark, findings.content.files, findings.existing)
         await claim.write(claimed)
         try:
             await self._write(findings, claimed, claim)
         except BaseException as error:
-            await self._settle(claim, error)
+            await undisturbed(self._settle(claim, error))
             raise
 
     async def _write(self, findings: Findings, claimed: Inventory, claim: Claim) -> None:
@@ -168,18 +166,20 @@ class Packing:
         await self._announce(inventory, package, findings.checksum, due, claim)
 
     async def _settle(self, claim: Claim, error: BaseException) -> None:
-        """Say in the inventory that this attempt writes no more, so that the next one need not wait for it.
+        """Say in the inventory what was proven, and that this attempt writes no more: the next need not wait for it.
 
         What failed may have cut off requests that were on the wire, and they may still be carried out; the claim puts
-        no settled inventory before they have passed by. That second is cheaper here than the next attempt's six.
+        no settled inventory before they have passed by. That second is cheaper here than the next attempt's six. Of a
+        server that is down nobody knows what it still holds, so there the next attempt does wait.
         """
-        if isinstance(error, Failure) and error.failure in {FailureClass.SUPERSEDED, FailureClass.DESTINATION_DOWN}:
+        failure = error.failure if isinstance(error, Failure) else None
+        if failure is FailureClass.SUPERSEDED or claim.inventory is None or claim.inventory.settled:
             return
-        if claim.inventory is None or claim.inventory.settled:
-            return
-        inventory = replace(claim.inventory, settled=True, proven=self._proven or claim.inventory.proven)
+        proven = self._proven or claim.inventory.proven
+        inventory = replace(claim.inventory, settled=failure is not FailureClass.DESTINATION_DOWN, proven=proven)
         with contextlib.suppress(Failure, TimeoutError):
             await asyncio.wait_for(claim.write(inventory), _SETTLE_SECONDS)
+            self.outcome.proven = len(proven.names) if proven is not None else 0
 
     async def foresee(self) -> TransferPlan:
         """Do only what changes nothing, and return what would be done; raises `Failure`."""
@@ -188,7 +188,7 @@ class Packing:
 
     async def _find_out(self) -> Findings:
         with self._stage("reading the directory"):
-            content, (previous, existing, etag, versioned) = await _both(
+            content, (previous, existing, etag, versioned) = await both(
                 learn(self._archive, self._prefix, self._order.limits), self._look()
             )
         missing = find_missing(self._order.entry, content.files, self._order.external_file_sizes)
@@ -198,9 +198,9 @@ class Packing:
         checksum = manifest_checksum(self._order, facts)  # an entry that cannot be rendered is found out here
         return Findings(content, previous, existing, etag, versioned, facts, checksum)
 
-    def _displaces(self, findings: Findings) -> bool:
+    def _displaces(self, previous: Previous) -> bool:
         """Whether the claim took the place of another's that had not said that it was done."""
-        displaced = findings.previous.inventory
+        displaced = previous.inventory
         return not (displaced.claim is None or displaced.claim == self._mark or displaced.settled)
 
     async def _outwait(self, findings: Findings, claim: Claim) -> Mapping[str, Listed]:
@@ -209,7 +209,7 @@ class Packing:
         It may write for `FRESH_SECONDS` after its last look at its claim; what is compared before that may be
         overwritten after it.
         """
-        if not self._displaces(findings):
+        if not self._displaces(findings.previous):
             return findings.existing
         with self._stage("waiting for the attempt that was displaced"):
             await asyncio.sleep(FRESH_SECONDS + WIRE_SECONDS)
@@ -231,9 +231,9 @@ class Packing:
 
         A right that is missing is thus found out before the first put, and not in a package that is half written.
         """
-        (inventory, document), (listed, versioned) = await _both(
-            _both(self._store.get(self._inventory_key), self._store.get(f"{self._prefix}entry.json")),
-            _both(self._store.objects(self._prefix), self._versioned()),
+        (inventory, document), (listed, versioned) = await both(
+            both(self._store.get(self._inventory_key), self._store.get(f"{self._prefix}entry.json")),
+            both(self._store.objects(self._prefix), self._versioned()),
         )
         existing = {key.removeprefix(self._prefix): found for key, found in listed.items()}
         previous = understand(
@@ -257,14 +257,14 @@ class Packing:
             return await self._compare(findings.content, findings.previous, existing)
 
     async def _compare(self, content: Content, previous: Previous, existing: Mapping[str, Listed]) -> TransferPlan:
-        candidates = skip_candidates(content.files, previous, existing, self._store.options_digest)
+        candidates = skip_candidates(content.files, previous, existing)
         found: dict[str, ObjectFacts | None] = {}
 
         async def look(name: str) -> None:
             found[name] = await self._store.head(self._prefix + name)
 
-        await _each([file.name for file in candidates], look, self._tools.budget.puts)
-        plan = plan_transfer(content.files, existing, found)
+        await each([file.name for file in candidates], look, self._tools.budget.puts)
+        plan = plan_transfer(content.files, existing, found, self._store.options)
         progress = self._tools.progress
         progress.files_total, progress.bytes_total = len(content.files), content.total_bytes
         progress.files_done = self.outcome.skipped = len(plan.skipped)
@@ -281,36 +281,40 @@ class Packing:
         async def end(upload: str) -> None:
             await self._store.abort_upload(uploads[upload], upload, fence=claim)
 
-        await _each(uploads, end, self._tools.budget.puts)
+        await each(uploads, end, self._tools.budget.puts)
 
     async def _transfer(self, plan: TransferPlan, previous: Previous, claimed: Inventory, claim: Claim) -> None:
         transfer = Transfer(self._archive, self._store, claim, self._tools.budget, self._prefix, self._tools.progress)
         transfer.proven |= known_good(plan.replaced, previous.inventory, self._archive.identity)
         unproven = [file for file in plan.replaced if file.name not in transfer.proven]
         try:
-            with self._stage("members"):
-                await _flat(transfer.run(plan.new, unproven))
-            if plan.replaced:
-                self.outcome.touched = True
-                with self._stage("replacing"):
-                    await _flat(transfer.replace(plan.replaced))
+            if self._archive.ranged:
+                with self._stage("members"):
+                    await flat(transfer.run(plan.new, unproven))
+                if plan.replaced:
+                    self.outcome.touched = True
+                    with self._stage("replacing"):
+                        await flat(transfer.replace(plan.replaced))
+            else:  # it was read to the end, and so proven, when what it holds was learnt
+                self.outcome.touched = bool(plan.replaced)
+                with self._stage("members"):
+                    await flat(transfer.run([*plan.new, *plan.replaced]))
             if transfer.uploads_begun:
                 await self._end_old_uploads(claim)  # a beginning whose answer was lost was begun again under another id
         except Failure as failure:
             if failure.failure is not FailureClass.ARCHIVE_REFUSED:
                 self._keep_proof(transfer)
-            await self._leave(transfer, claim)
+            await undisturbed(self._leave(transfer, claim))
             if failure.failure is FailureClass.ARCHIVE_REFUSED and not self.outcome.touched:
                 await self._withdraw(previous, claimed, claim)
             raise
         except BaseException:
             self._keep_proof(transfer)
-            await self._leave(transfer, claim)
+            await undisturbed(self._leave(transfer, claim))
             raise
 
     def _keep_proof(self, transfer: Transfer) -> None:
         """Let the next attempt know what need not be proven again, so that replacing may outlast an address as well."""
-        self.outcome.proven = len(transfer.proven)
         if self._archive.identity is not None and transfer.proven:
             self._proven = Proven(self._archive.identity, frozenset(transfer.proven))
 
@@ -338,19 +342,20 @@ class Packing:
         A put that was cut off when the archive was refused may be carried out after its key was removed, and nobody
         would ever know of that key again: so they are looked for once more when such puts have passed by.
         """
-        inventory, keys = withdrawn(previous, claimed)
+        inventory, keys = withdrawn(previous, claimed, keep_listed=self._displaces(previous))
         await self._remove(keys, claim)
         if keys:
             await asyncio.sleep(WIRE_SECONDS)
             listed = await self._store.objects(self._prefix)
             await self._remove([name for name in keys if self._prefix + name in listed], claim)
         await claim.write(inventory)
+        self._tools.progress.files_uploaded = 0
 
     async def _remove(self, names: Iterable[str], claim: Claim) -> None:
         async def remove(name: str) -> None:
             await self._store.delete(self._prefix + name, fence=claim)
 
-        await _each(names, remove, self._tools.budget.puts)
+        await each(names, remove, self._tools.budget.puts)
 
     async def _put_metadata(self, findings: Findings, claim: Claim) -> dict[str, Entry]:
         """Put the five files, ``entry.json`` when the others are there; return the whole package."""
@@ -369,7 +374,7 @@ class Packing:
             self._tools.progress.files_uploaded += 1
             self._tools.progress.bytes_uploaded += size
 
-        await _each([name for name in files if name != "entry.json"], put, 4)
+        await each([name for name in files if name != "entry.json"], put, 4)
         await put("entry.json")
         return package
 
@@ -388,10 +393,7 @@ class Packing:
         between nobody knows which manifest was announced last, and an equal to the one before must be announced again.
         """
         may_delete = self._order.destination.delete_unversioned or findings.versioned
-        published = publish(
-            claimed, package, findings.existing, known=findings.previous.known, may_delete=may_delete,
-            options=self._store.options_digest,
-        )  # fmt: skip
+        published = publish(claimed, package, findings.existing, known=findings.previous.known, may_delete=may_delete)
         inventory = replace(
             published.inventory, missing=tuple(self.outcome.missing), missing_count=self.outcome.missing_count,
             canvas_id=self._canvas(findings.previous), notified=None if due.due else claimed.notified,
@@ -405,7 +407,7 @@ class Packing:
             )
         # A put of the displaced attempt that was long on its way may bring a deleted key back. So it stays listed for
         # once, and the next attempt deletes it again; otherwise nothing would ever know of it.
-        return inventory if self._displaces(findings) else swept(inventory, published.deletes)
+        return inventory if self._displaces(findings.previous) else swept(inventory, published.deletes)
 
     async def _announce(
         self, inventory: Inventory, package: Mapping[str, Entry], checksum: str, due: Announcement, claim: Claim
@@ -436,55 +438,3 @@ class Packing:
         inventory = replace(inventory, settled=True)
         if inventory != claim.inventory:
             await claim.write(inventory)
-
-
-async def _flat(work: Awaitable[_T]) -> _T:
-    """Raise the one failure that stopped a group of tasks instead of the group."""
-    try:
-        return await work
-    except BaseExceptionGroup as group:
-        raise _worst(group) from None
-
-
-def _worst(group: BaseExceptionGroup[BaseException]) -> BaseException:
-    flat = [_worst(error) if isinstance(error, BaseExceptionGroup) else error for error in group.exceptions]
-    # Losing the claim outranks all else; a refused archive what follows from stopping.
-    ranks = [FailureClass.SUPERSEDED, FailureClass.ARCHIVE_REFUSED]
-    for rank in ranks:
-        for error in flat:
-            if isinstance(error, Failure) and error.failure is rank:
-                return error
-    return next((error for error in flat if isinstance(error, Failure)), flat[0])
-
-
-async def _each(names: Iterable[str], work: Callable[[str], Awaitable[None]], at_once: int) -> None:
-    """Do the same for every name, some at once."""
-    queue = iter(names)
-
-    async def worker() -> None:
-        for name in queue:
-            await work(name)
-
-    async def all_workers() -> None:
-        async with asyncio.TaskGroup() as group:
-            for _ in range(at_once):
-                group.create_task(worker())
-
-    await _flat(all_workers())
-
-
-_A = TypeVar("_A")
-_B = TypeVar("_B")
-
-
-async def _both(first: Awaitable[_A], second: Awaitable[_B]) -> tuple[_A, _B]:
-    async def gathered() -> tuple[_A, _B]:
-        async with asyncio.TaskGroup() as group:
-            one, two = group.create_task(_co(first)), group.create_task(_co(second))
-        return one.result(), two.result()
-
-    return await _flat(gathered())
-
-
-async def _co(work: Awaitable[_T]) -> _T:
-    return await work

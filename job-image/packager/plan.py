@@ -106,15 +106,12 @@ class TransferPlan:
     """There already, byte for byte."""
 
 
-def skip_candidates(
-    files: Sequence[File], previous: Previous, existing: Mapping[str, Listed], options: str = ""
-) -> list[File]:
+def skip_candidates(files: Sequence[File], previous: Previous, existing: Mapping[str, Listed]) -> list[File]:
     """Return the files that inventory and listing say are there; a HEAD of each has the last word.
 
-    None are where the settings changed since: a new key or tag is meant for the whole package; nor where something
-    unreadable was found.
+    None are where something unreadable was found.
     """
-    if previous.inventory.options != options or not previous.known:
+    if not previous.known:
         return []
     keys = previous.inventory.keys
     return [
@@ -128,13 +125,18 @@ def skip_candidates(
 
 
 def plan_transfer(
-    files: Sequence[File], existing: Mapping[str, Listed], facts: Mapping[str, Facts | None]
+    files: Sequence[File], existing: Mapping[str, Listed], facts: Mapping[str, Facts | None], options: str
 ) -> TransferPlan:
-    """Sort the files; `facts` are the HEADs of the candidates for skipping, by name."""
+    """Sort the files; `facts` are the HEADs of the candidates for skipping, by name.
+
+    What was stored with other settings than those of now (`options`) is replaced though its content is the same: a new
+    key or tag is meant for the whole package.
+    """
     new, replaced, skipped = [], [], []
     for file in files:
         found = facts.get(file.name)
-        if found is not None and (found.size, found.crc32) == (file.member.size, file.member.crc32):
+        wanted = (file.member.size, file.member.crc32, options)
+        if found is not None and (found.size, found.crc32, found.options) == wanted:
             skipped.append(file)
         elif file.name in existing:
             replaced.append(file)
@@ -159,7 +161,7 @@ def known_good(files: Sequence[File], inventory: Inventory, archive: str | None)
 
 
 def claimed_inventory(
-    previous: Previous, mark: ClaimMark, files: Sequence[File], existing: Mapping[str, Listed], options: str = ""
+    previous: Previous, mark: ClaimMark, files: Sequence[File], existing: Mapping[str, Listed]
 ) -> Inventory:
     """Return the inventory as it stands while the package is being written: the old keys and the new ones."""
     keys = dict(previous.inventory.keys)
@@ -171,11 +173,7 @@ def claimed_inventory(
         before = keys.get(file.name)
         standing = before.standing if before else _first_standing(file.name, existing)
         keys[file.name] = Entry(file.member.size, file.member.crc32, standing)
-    alike = previous.inventory.options == options or not any(name in existing for name in previous.inventory.keys)
-    return replace(
-        previous.inventory, claim=mark, keys=keys, options=options if alike else None, settled=False,
-        canvas_id=previous.canvas_id,
-    )  # fmt: skip
+    return replace(previous.inventory, claim=mark, keys=keys, settled=False, canvas_id=previous.canvas_id)
 
 
 def _first_standing(name: str, existing: Mapping[str, Listed]) -> Standing:
@@ -201,30 +199,26 @@ class Published:
 
 
 def publish(
-    claimed: Inventory, package: Mapping[str, Entry], existing: Mapping[str, Listed], *, known: bool, may_delete: bool,
-    options: str = "",
-) -> Published:  # fmt: skip
+    claimed: Inventory, package: Mapping[str, Entry], existing: Mapping[str, Listed], *, known: bool, may_delete: bool
+) -> Published:
     """Decide what becomes of the keys that the new package lacks.
 
     Those of an attempt that was never completed are always removed; those of an older package only where that can be
     undone (a versioned bucket) or was asked for.
     """
     keys = dict(package)
-    alike = claimed.options == options
     deletes = []
     kept_back = 0
     for name, entry in claimed.keys.items():
         if name in package:
             continue
-        # What was stored with other settings must not be skipped if it ever belongs to the package again.
-        left = entry if alike else Entry(None, None, entry.standing)
         if entry.standing is Standing.NEW or (may_delete and known):
             deletes.append(name)
-            keys[name] = left if entry.standing is Standing.NEW else replace(left, standing=Standing.STALE)
+            keys[name] = entry if entry.standing is Standing.NEW else replace(entry, standing=Standing.STALE)
         elif name in existing:
             kept_back += 1
-            keys[name] = replace(left, standing=Standing.STALE)
-    return Published(replace(claimed, keys=keys, options=options, proven=None), sorted(deletes), kept_back)
+            keys[name] = replace(entry, standing=Standing.STALE)
+    return Published(replace(claimed, keys=keys, proven=None), sorted(deletes), kept_back)
 
 
 def swept(inventory: Inventory, deletes: Sequence[str]) -> Inventory:
@@ -233,10 +227,15 @@ def swept(inventory: Inventory, deletes: Sequence[str]) -> Inventory:
     return replace(inventory, keys={name: entry for name, entry in inventory.keys.items() if name not in gone})
 
 
-def withdrawn(before: Previous, claimed: Inventory) -> tuple[Inventory, list[str]]:
-    """Return the inventory of before, and the keys to remove, for an archive that was refused before any replacing."""
+def withdrawn(before: Previous, claimed: Inventory, *, keep_listed: bool) -> tuple[Inventory, list[str]]:
+    """Return the inventory of before, and the keys to remove, for an archive that was refused before any replacing.
+
+    With `keep_listed` the removed keys stay in it, so that the next attempt removes them again.
+    """
     new = sorted(name for name, entry in claimed.keys.items() if entry.standing is Standing.NEW)
     keys = {name: entry for name, entry in before.inventory.keys.items() if entry.standing is not Standing.NEW}
+    if keep_listed:
+        keys |= {name: claimed.keys[name] for name in new}
     return replace(before.inventory, claim=claimed.claim, keys=keys, proven=None), new
 
 

@@ -48,7 +48,7 @@ class Archive:
         self.tail = tail
         self.ranged = ranged
         self.fetched = len(tail)
-        """Bytes read from the origin so far."""
+        """Bytes that were read and used so far."""
         self.identity = f"{etag} {size}" if ranged and etag and not etag.startswith("W/") else None
         """What the same bytes have in common wherever and whenever they are read; None where that is not known."""
         self._client = client
@@ -113,12 +113,12 @@ class Archive:
             runs[-1].append(file)
         return runs
 
-    async def pause(self, failures: int) -> None:
+    async def pause(self, failures: int, problem: str) -> None:
         """Wait before the next try; raises `Failure` (`ArchiveUnreachable`) when there were enough."""
         if failures >= self._retrying.tries:
             raise Failure(
                 FailureClass.ARCHIVE_UNREACHABLE,
-                f"{Address.parse(self._url).origin} broke off {failures} times in a row without sending a byte.",
+                f"{Address.parse(self._url).origin} sent nothing {failures} times in a row; the last time: {problem}",
             )
         await asyncio.sleep(self._retrying.delay_seconds(failures, self._random))
 
@@ -189,17 +189,17 @@ class Feed:
                     until = min(self._end or tail_start, tail_start) if archive.tail else self._end
                     self._answer = await archive.ask(self._next, until)
                 piece = await self._answer.piece()
-            except ConnectionBroken:
+            except ConnectionBroken as problem:
                 self._drop_answer()
                 self._failures += 1
-                await archive.pause(self._failures)
+                await archive.pause(self._failures, str(problem))
                 continue
             if not piece:
                 self._answer = None
                 if self._end is None:
                     return b""
-                self._failures += 1  # it ended early: an origin that says less than it was asked for
-                await archive.pause(self._failures)
+                self._failures += 1
+                await archive.pause(self._failures, "it sent less than it was asked for.")
                 continue
             self._failures = 0
             if self._end is not None and len(piece) > self._end - self._next:
@@ -342,19 +342,18 @@ class LocalArchive(Archive):
         return self._file.read(count)
 
     def read(self, start: int, end: int | None) -> Feed:
-        return _LocalFeed(self, start, end)
+        return _LocalFeed(self, start, self.size or 0 if end is None else end)
 
 
 class _LocalFeed(Feed):
-    def __init__(self, archive: LocalArchive, start: int, end: int | None) -> None:
+    def __init__(self, archive: LocalArchive, start: int, end: int) -> None:
         super().__init__(archive, start, end)
         self._local = archive
-        self._until = archive.size or 0 if end is None else end
-        self._position = start
+        self._until = end
 
     async def _pull(self) -> bytes:
         await asyncio.sleep(0)
-        piece = self._local.read_at(self._position, min(256 * 1024, self._until - self._position))
-        self._position += len(piece)
+        piece = self._local.read_at(self._next, min(256 * 1024, self._until - self._next))
+        self._next += len(piece)
         self._local.fetched += len(piece)
         return piece

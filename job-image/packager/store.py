@@ -33,6 +33,9 @@ _ENCODED: Final = {"encoding-type": "url"}
 
 _CRC32: Final = {"x-amz-sdk-checksum-algorithm": "CRC32"}
 
+_OPTIONS_HEADER: Final = "x-amz-meta-entrypackage-options"
+"""Every object says with which settings it was stored, so that a change of them reaches it whatever comes between."""
+
 _HEADER_NAME: Final = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 
 Body = Sequence[bytes | bytearray | memoryview]
@@ -54,6 +57,8 @@ class Facts:
     crc32: int | None
     """Of the whole object; None where S3 keeps none, or only a checksum of checksums."""
     etag: str
+    options: str = ""
+    """The digest of the settings that it was stored with."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,10 +88,10 @@ class ObjectOptions:
             headers["x-amz-tagging"] = urlencode(self.tags, quote_via=quote)
         return headers
 
-    def digest(self) -> str:
-        """Return what tells these settings from others; empty where there are none."""
-        headers = self.headers()
-        return hashlib.sha256(json.dumps(headers, sort_keys=True).encode()).hexdigest()[:16] if headers else ""
+
+def digest_of(options: Mapping[str, str]) -> str:
+    """Return what tells these headers from others; empty where there are none."""
+    return hashlib.sha256(json.dumps(options, sort_keys=True).encode()).hexdigest()[:16] if options else ""
 
 
 def _header_name(name: str) -> str:
@@ -103,8 +108,9 @@ def _header_value(value: str) -> str:
 
 
 class Store:
-    """One bucket. Everything that changes it takes a fence; every failure comes out as a `Failure`, except
-    `AwsError` with status 412 or 409 of a conditional put, which is an answer.
+    """One bucket. What changes it takes a fence, all but the claim's own conditional put and an upload's abortion.
+
+    Whatever goes wrong comes out as a `Failure`.
     """
 
     def __init__(self, aws: Aws, base_url: str, options: ObjectOptions) -> None:
@@ -112,7 +118,10 @@ class Store:
         self._aws = aws
         self._base = Address.parse(base_url)
         self._options = options.headers()
-        self.options_digest = options.digest()
+        self.options = digest_of(self._options)
+        """What tells the settings that objects are stored with from others; empty where there are none."""
+        if self.options:
+            self._options[_OPTIONS_HEADER] = self.options
 
     async def _call(
         self, what: str, method: str, key: str, query: Mapping[str, str] | None = None,
@@ -168,7 +177,8 @@ class Store:
         whole = answer.headers.get("x-amz-checksum-type", "FULL_OBJECT").upper() == "FULL_OBJECT"
         checksum = parse_crc32(answer.headers.get("x-amz-checksum-crc32")) if whole else None
         size = int(answer.headers.get("content-length", "-1"))
-        return Facts(size, checksum, answer.headers.get("etag", "").strip('"'))
+        etag = answer.headers.get("etag", "").strip('"')
+        return Facts(size, checksum, etag, answer.headers.get(_OPTIONS_HEADER, ""))
 
     async def get(self, key: str) -> tuple[bytes, str] | None:
         """Read a small object and its ETag; None if there is none."""
@@ -179,15 +189,12 @@ class Store:
             return None
         return answer.body, answer.headers.get("etag", "").strip('"')
 
-    async def put(
-        self, key: str, body: Body, *, crc: int, content_type: str, fence: Fence | None,
-    ) -> str:  # fmt: skip
-        """Put an object that S3 verifies by `crc`; return its ETag."""
+    async def put(self, key: str, body: Body, *, crc: int, content_type: str, fence: Fence) -> None:
+        """Put an object that S3 verifies by `crc`."""
         headers = {**self._options, **_CRC32, "content-type": content_type, "x-amz-checksum-crc32": crc32_header(crc)}
-        answer = await self._done("storing a file", "PUT", key, None, headers, body, fence)
-        return answer.headers.get("etag", "").strip('"')
+        await self._done("storing a file", "PUT", key, None, headers, body, fence)
 
-    async def put_if(self, key: str, body: bytes, *, etag: str | None, fence: Fence | None = None) -> str | None:
+    async def put_if(self, key: str, body: bytes, *, etag: str | None) -> str | None:
         """Put a JSON object over the one with `etag` (None: only if there is none); return the new ETag.
 
         None means that something else is there: another's object, or this one after a lost answer.
@@ -200,7 +207,7 @@ class Store:
             "content-type": "application/json",
             "x-amz-checksum-crc32": crc32_header(crc32(body)),
         }
-        answer = await self._call("writing the inventory", "PUT", key, None, headers, [body], fence, (412, 404))
+        answer = await self._call("writing the inventory", "PUT", key, None, headers, [body], expected=(412, 404))
         if isinstance(answer, AwsError):
             if answer.code == "NoSuchBucket":
                 raise failure_of(answer, _named("writing the inventory", key))

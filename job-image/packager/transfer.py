@@ -20,6 +20,7 @@ from packager.archive import (
     shown,
 )
 from packager.budget import PUT_BYTES, Budget, PartBuffer, PartBuffers, Room, part_bytes
+from packager.tasks import flat
 from packager.unpack import PIECE_BYTES, Unpacker, crc32, unpack
 
 if TYPE_CHECKING:
@@ -259,12 +260,15 @@ class Transfer:
         key = self._prefix + file.name
         self.uploads_begun += 1
         upload = Upload(await self._begin_upload(key, content_type(file.name)), [])
+        await flat(self._put_parts(feed, file, key, upload))  # the reader tells failures by their class
+        return upload
+
+    async def _put_parts(self, feed: Feed, file: File, key: str, upload: Upload) -> None:
         async with asyncio.TaskGroup() as group:
             number = 0
             async for buffer, filled in self._parts(feed, file):
                 number += 1
                 group.create_task(self._put_part(key, upload, number, buffer, filled))
-        return upload
 
     async def _complete_ready(self, file: File, upload: Upload) -> None:
         try:
@@ -325,9 +329,10 @@ class Transfer:
 
     async def give_up(self) -> None:
         """Abort the uploads that were begun and not completed; the next attempt ends those that stay."""
+        slots = asyncio.Semaphore(self._budget.puts)  # what was cut off may not have given its own back
 
         async def abort(upload: str, key: str) -> None:
-            async with self._slots:
+            async with slots:
                 await self._store.abort_upload(key, upload)
             del self._uploads[upload]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import threading
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
@@ -11,7 +12,7 @@ import pytest
 
 from entrypackage.failures import POLICIES, FailureClass
 from tests.integration.packager.conftest import Queue
-from tests.integration.packager.origin import Origin
+from tests.integration.packager.origin import Origin, Spoilt
 from tests.integration.packager.running import Attempt, Ended, run
 from tests.unit.packager.making import make_zip
 
@@ -39,6 +40,8 @@ class Transfer:
     folder: Path
     origin: Origin
     bucket: str
+    settings: dict[str, object] = field(default_factory=dict)
+    """Of the destination."""
     ends: list[Ended] = field(default_factory=list)
 
     def attempt(self, life_bytes: int | None) -> Ended:
@@ -46,7 +49,8 @@ class Transfer:
         self.origin.expire_after_bytes = None if life_bytes is None else self.origin.sent + life_bytes
         number = len(self.ends) + 1
         attempt = Attempt(
-            self.origin.url, self.bucket, self.s3.url, self.queue.url, self.queue.endpoint, number=number
+            self.origin.url, self.bucket, self.s3.url, self.queue.url, self.queue.endpoint, number=number,
+            extra=self.settings,
         )  # fmt: skip
         given = {"POD_UID": f"pod-{number}", "MEMORY_LIMIT_BYTES": SMALL_POD}
         self.ends.append(run(attempt, self.folder / f"run-{number}", **given))
@@ -197,6 +201,45 @@ def test_what_replaces_may_outlast_its_address_many_times(
         assert origin.sent <= 2.5 * len(body), "each byte is read to be proven and to be put, and little besides"
         assert transfer.members == NEW
         assert len(transfer.queue.bodies()) == 1
+
+
+def test_changed_settings_reach_a_package_that_outlasts_its_address(moto_server: S3Server, tmp_path: Path) -> None:
+    """Every object is put anew, because of its tags alone; what has them already is not put again and again."""
+    body = make_zip(OLD, 0)
+    with Origin(body, expiry_cuts=True) as origin:
+        transfer = set_up_over_old(moto_server, moto_server, tmp_path, origin)
+        transfer.settings = {"tags": {"lab": "C"}}
+
+        transfer.until_done(len(body) // LIVES)
+
+        assert len(transfer.ends) > LIVES
+        assert transfer.members == OLD
+        for name in OLD:
+            tags = moto_server.client.get_object_tagging(Bucket=transfer.bucket, Key=PACKAGE + name)["TagSet"]
+            assert tags == [{"Key": "lab", "Value": "C"}]
+
+
+def test_large_members_that_are_read_already_are_stored_when_the_address_ends(
+    versitygw_server: S3Server, moto_server: S3Server, tmp_path: Path
+) -> None:
+    """One answer is cut off and cannot be asked for again; what the others bring is fetched and must not be lost."""
+    files = {f"{number}.bin": bytes([number]) * 7_000_000 for number in range(3)}
+    spoilt = {2: Spoilt(cut_after=3_000_000)}
+    all_asked = threading.Event()
+
+    def sent(number: int, _: int) -> None:
+        if number == 2:
+            all_asked.wait(30)
+
+    with Origin(make_zip(files, 0), spoilt=spoilt, on_piece=sent) as origin:
+        origin.on_request = lambda number: all_asked.set() if number == 4 else None
+        transfer = set_up(versitygw_server, moto_server, tmp_path, origin)
+
+        ended = transfer.attempt(3_000_000)
+
+        assert ended.code == EXPIRED
+        assert ended.report.files_stored >= 1
+        assert len(transfer.members) == ended.report.files_stored
 
 
 def test_a_proof_is_of_one_archive_only(versitygw_server: S3Server, moto_server: S3Server, tmp_path: Path) -> None:

@@ -249,6 +249,18 @@ def test_an_origin_without_ranges_is_read_as_a_stream(lab: Lab, lengths: bool) -
     assert members(lab.contents) == FIRST
 
 
+def test_an_origin_without_ranges_is_read_twice_also_where_all_is_replaced(lab: Lab) -> None:
+    lab.pack(FIRST)
+    other = {name: body[::-1] + b"other" for name, body in FIRST.items()} | {"new.txt": b"new"}
+    body = make_zip(other, 0)
+    with Origin(body, ranges=False) as origin:
+        ended = lab.run(lab.attempt(origin.url))
+
+        assert ended.code == 0, ended.log
+        assert members(lab.contents) == other
+        assert origin.sent <= 2 * len(body)
+
+
 def test_a_changed_archive_is_noticed(lab: Lab) -> None:
     lab.pack(FIRST)
     before = lab.contents

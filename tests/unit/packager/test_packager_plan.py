@@ -185,11 +185,12 @@ def test_skipping_needs_inventory_and_listing(noted: Entry | None, listed: Liste
         (Facts(1, A.member.crc32, "e"), "skipped"),
         (Facts(1, None, "e"), "replaced"),
         (Facts(1, A.member.crc32 ^ 1, "e"), "replaced"),
+        (Facts(1, A.member.crc32, "e", "other settings"), "replaced"),
         (None, "replaced"),
     ],
 )
 def test_the_head_has_the_last_word(facts: Facts | None, where: str) -> None:
-    plan = plan_transfer(FILES, {"a.txt": Listed(1, "e")}, {"a.txt": facts})
+    plan = plan_transfer(FILES, {"a.txt": Listed(1, "e")}, {"a.txt": facts}, "")
 
     assert [file.name for file in getattr(plan, where)] == ["a.txt"]
     assert [file.name for file in plan.new] == ["b.txt"]
@@ -217,10 +218,15 @@ def test_a_refusal_removes_only_what_is_new() -> None:
     previous = understand("etr_1", Inventory("etr_1", keys={"a.txt": Entry(5, 5, P)}).to_json(), None, {}, "p/E/")
     claimed = claimed_inventory(previous, MARK, FILES, {})
 
-    inventory, removed = withdrawn(previous, claimed)
+    inventory, removed = withdrawn(previous, claimed, keep_listed=False)
 
     assert inventory.keys == {"a.txt": Entry(5, 5, P)}
     assert set(removed) == {"b.txt", *METADATA_FILES}
+
+    listed, removed = withdrawn(previous, claimed, keep_listed=True)
+
+    assert set(listed.keys) == {"a.txt", *removed}
+    assert {listed.keys[name].standing for name in removed} == {N}
 
 
 @pytest.mark.parametrize(
@@ -319,4 +325,4 @@ def test_no_proof_outlives_its_use() -> None:
 
     assert claimed.proven == proven
     assert publish(claimed, {}, {}, known=True, may_delete=True).inventory.proven is None
-    assert withdrawn(previous, claimed)[0].proven is None
+    assert withdrawn(previous, claimed, keep_listed=False)[0].proven is None

@@ -45,6 +45,18 @@ async def test_buffers_of_another_size_do_not_come_on_top() -> None:
     assert (large.size, (await buffers.take(5 * MIB)) is small) == (10 * MIB, False)
 
 
+async def test_idle_buffers_make_way_for_small_members() -> None:
+    room = Room(10 * MIB)
+    buffers = PartBuffers(room)
+    first, second = await buffers.take(5 * MIB), await buffers.take(5 * MIB)
+    buffers.give(first)
+    buffers.give(second)
+
+    await room.take(6 * MIB)
+    assert buffers.idle_bytes == 0
+    assert room.free == 4 * MIB
+
+
 async def test_a_buffer_takes_what_fits() -> None:
     buffer = await PartBuffers(Room(MIB)).take(10)
 
