@@ -147,14 +147,15 @@ class Aws:
         """
         failures = 0
         while True:
+            provider = await self._credentials.provider()
             try:
-                return await self._once(request, fence)
+                return await self._once(request, provider, fence)
             except StaleClaim:
                 continue
             except ConnectionBroken as error:
                 problem: Exception = error
             except AwsError as error:
-                renewed = request.may_have_been_stale(error) and self._credentials.forget()
+                renewed = request.may_have_been_stale(error) and self._credentials.forget(provider)
                 if not (renewed or error.transient):
                     if fence is not None:
                         await fence.confirm()  # what the winner of the claim did, such as ending our uploads, looks odd
@@ -167,9 +168,10 @@ class Aws:
             log.debug("request is tried again", extra={"failures": failures, "problem": str(problem)[:200]})
             await asyncio.sleep(delay)
 
-    async def _once(self, request: AwsRequest, fence: Fence | None) -> AwsAnswer:
+    async def _once(
+        self, request: AwsRequest, provider: AwsCredentialsProvider | None, fence: Fence | None
+    ) -> AwsAnswer:
         address = request.address
-        provider = await self._credentials.provider()
         if fence is not None:
             await fence.refresh()
         headers = self._signed(request, address, provider)

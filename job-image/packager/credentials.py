@@ -29,9 +29,11 @@ _AGAIN_SECONDS: Final = 30.0
 _LAST_SECONDS: Final = 15.0
 """A session that ends so soon is of no use for a request that is about to be sent."""
 
+_RENEWAL_SECONDS: Final = 15.0
+"""How long a renewal may take while the session before it is still good; there is time for another one."""
+
 _PATIENT: Final = Retrying()
 _BRIEF: Final = Retrying(tries=3)
-"""Everything waits while a session is renewed, and there is time for that again."""
 
 log = logging.getLogger("packager.credentials")
 
@@ -43,8 +45,11 @@ class Credentials(Protocol):
         """Return credentials that are good for some minutes more; None: sign nothing. Raises `Failure`."""
         ...
 
-    def forget(self) -> bool:
-        """Drop what is cached, because AWS called it expired; return whether there will be others."""
+    def forget(self, provider: AwsCredentialsProvider | None, /) -> bool:
+        """Use these no longer, because AWS called them expired; return whether there are others, or will be.
+
+        What has taken their place since is kept: requests that were on their way meanwhile are refused late.
+        """
         ...
 
 
@@ -54,7 +59,7 @@ class NoCredentials:
     async def provider(self) -> None:
         """Return nothing to sign with."""
 
-    def forget(self) -> bool:
+    def forget(self, _provider: AwsCredentialsProvider | None, /) -> bool:
         """Say that there are no others."""
         return False
 
@@ -70,7 +75,7 @@ class FixedCredentials:
         """Return them."""
         return self._provider
 
-    def forget(self) -> bool:
+    def forget(self, _provider: AwsCredentialsProvider | None, /) -> bool:
         """Say that there are no others."""
         return False
 
@@ -81,13 +86,18 @@ class _Session:
     renew_at: float
     ends_at: float
 
+    @property
+    def good(self) -> bool:
+        """Whether a request that is sent now can be signed with it."""
+        return boot_seconds() < self.ends_at - _LAST_SECONDS
+
 
 class RoleCredentials:
     """A role's session: by web identity (IRSA) without a base, or assumed with another's credentials."""
 
     def __init__(
         self, client: Client, endpoint: str, region: str, form: Mapping[str, str], *,
-        base: Credentials | None = None, token_file: Path | None = None,
+        base: Credentials | None = None, token_file: Path | None = None, renewal_seconds: float = _RENEWAL_SECONDS,
     ) -> None:  # fmt: skip
         """Ask `endpoint` (STS) with `form`; the token file is read anew each time, because it rotates."""
         self._client = client
@@ -96,13 +106,17 @@ class RoleCredentials:
         self._region = region
         self._form = form
         self._token_file = token_file
+        self._renewal_seconds = renewal_seconds
         self._session: _Session | None = None
         self._lock = asyncio.Lock()
 
     async def provider(self) -> AwsCredentialsProvider:
-        """Return the session's credentials, renewed five minutes before they end."""
+        """Return the session's credentials, renewed five minutes before they end.
+
+        One request waits for the renewal; the others go on with what is still good, however long STS takes.
+        """
         session = self._session
-        if session is not None and boot_seconds() < session.renew_at:
+        if session is not None and (boot_seconds() < session.renew_at or (self._lock.locked() and session.good)):
             return session.provider
         async with self._lock:
             session = self._session
@@ -110,21 +124,25 @@ class RoleCredentials:
                 session = self._session = await self._renewed(session)
             return session.provider
 
-    def forget(self) -> bool:
-        """Get a new session next time."""
-        self._session = None
+    def forget(self, provider: AwsCredentialsProvider | None, /) -> bool:
+        """Get a new session next time, unless there is another than this already."""
+        if self._session is not None and self._session.provider is provider:
+            self._session = None
         return True
 
     async def _renewed(self, session: _Session | None) -> _Session:
         """Get a session; while the old one is still good, a failure to get another is no reason to stop."""
+        if session is None or not session.good:
+            return await self._ask(_PATIENT)
         try:
-            return await self._ask(_PATIENT if session is None else _BRIEF)
-        except Failure as failure:
-            now = boot_seconds()
-            if session is None or now >= session.ends_at - _LAST_SECONDS:
-                raise
-            log.warning("the role's session could not be renewed yet", extra={"why": failure.message})
-            return replace(session, renew_at=now + _AGAIN_SECONDS)
+            async with asyncio.timeout(self._renewal_seconds):
+                return await self._ask(_BRIEF)
+        except (Failure, TimeoutError) as error:
+            if self._session is not session or not session.good:  # it was refused meanwhile, or is over
+                return await self._ask(_PATIENT)
+            why = error.message if isinstance(error, Failure) else "STS took too long."
+            log.warning("the role's session could not be renewed yet", extra={"why": why})
+            return replace(session, renew_at=boot_seconds() + _AGAIN_SECONDS)
 
     async def _ask(self, retrying: Retrying) -> _Session:
         form = dict(self._form)
