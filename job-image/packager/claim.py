@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Final
 
+from entrypackage.failures import Failure, FailureClass
 from packager.aws import Fence, StaleClaim, Superseded
 from packager.clock import boot_seconds
 
@@ -21,6 +22,9 @@ WIRE_SECONDS: Final = 1.0
 """How long after a request was cut off it may still be carried out."""
 
 _RENEW_SECONDS: Final = 3.0
+
+_ROUNDS: Final = 5
+"""How often a check that took too long is made again; a pause of the process explains one such."""
 
 
 class Claim(Fence):
@@ -66,7 +70,7 @@ class Claim(Fence):
             await asyncio.sleep(max(0.0, self._cut_off + WIRE_SECONDS - self._clock()))
 
     async def _check(self) -> None:
-        while True:
+        for _ in range(_ROUNDS):
             began = self._clock()
             facts = await self._store.head(self._key)
             if facts is None or facts.etag != self._etag:
@@ -74,6 +78,10 @@ class Claim(Fence):
             self._checked = began
             if self._clock() - began <= FRESH_SECONDS:  # else it took too long, or the process was paused in it
                 return
+        raise Failure(
+            FailureClass.DESTINATION_DOWN,
+            f"S3 took longer than {FRESH_SECONDS:g} s to say whose the package is, {_ROUNDS} times in a row.",
+        )
 
     async def write(self, inventory: Inventory) -> None:
         """Put the inventory over the one that was read or written last; raises `Superseded` if another is there.
