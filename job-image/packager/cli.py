@@ -150,6 +150,8 @@ class _Job:
         self._stop = stop
         self._packing: Packing | None = None
         self._archive: Archive | None = None
+        self._code: int | None = None
+        """How it ended, once that is settled."""
 
     async def finish(
         self, preparing: Coroutine[Any, Any, tuple[Order, Archive]], client: Client, environment: Mapping[str, str], *,
@@ -171,9 +173,11 @@ class _Job:
         finally:
             preparing.close()
             client.close()
+        self._stop.ignore()  # before the report, so that no signal can come between that and the exit code
         if failure is not None and self._stop.told:
             failure = _stopped()  # what fails while the work is being broken off says nothing of the destination
-        return self._end(failure, environment, dry_run=dry_run)
+        self._code = self._end(failure, environment, dry_run=dry_run)
+        return self._code
 
     async def _work(
         self, preparing: Coroutine[Any, Any, tuple[Order, Archive]], client: Client, environment: Mapping[str, str], *,
@@ -192,7 +196,7 @@ class _Job:
 
     def _leave(self, environment: Mapping[str, str]) -> None:
         """End with a report although the cleaning up hangs: the next attempt cleans up, a lost report costs a try."""
-        code = self._end(_stopped(), environment)
+        code = self._end(_stopped(), environment) if self._code is None else self._code
         for stream in (sys.stdout, sys.stderr):
             stream.flush()
         os._exit(code)

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 LAST_MOMENT_SECONDS: Final = 26.0
 """After the signal. A pod that was told to stop is killed after 30 s (the Job's grace period)."""
 
+_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
+
 
 class Stop:
     """Whether SIGTERM or SIGINT came.
@@ -23,14 +25,25 @@ class Stop:
     def __init__(self) -> None:
         """Listen to nothing yet."""
         self.told = False
+        self._listening = False
         self._loop: asyncio.AbstractEventLoop | None = None
         self._cancel: Callable[[], object] | None = None
         self._too_late: Callable[[], object] | None = None
 
     def listen(self) -> None:
         """Take both signals from now on."""
-        for number in (signal.SIGTERM, signal.SIGINT):
+        self._listening = True
+        for number in _SIGNALS:
             signal.signal(number, self._hear)
+
+    def ignore(self) -> None:
+        """Ignore both signals for good: what became of the work is settled, and the process ends by itself.
+
+        Any other handler would spoil that: ours finds the loop closed, and the system's own kills the process.
+        """
+        if self._listening:
+            for number in _SIGNALS:
+                signal.signal(number, signal.SIG_IGN)
 
     def _hear(self, *_: object) -> None:
         # Only the first counts: a second one would break off what the first made the packager clean up.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import json
 import os
 import signal
@@ -247,6 +249,35 @@ def test_a_second_signal_does_not_break_off_the_cleaning_up(versitygw_server: S3
         assert_disrupted(started)
         held.over.set()
     assert versitygw_server.uploads(bucket) == 0
+
+
+@pytest.mark.parametrize(
+    ("files", "failure"),
+    [(FILES, None), ({"../x": b""}, FailureClass.ARCHIVE_REFUSED)],
+    ids=["packed", "refused"],
+)
+def test_what_became_of_it_stands_once_it_is_reported(
+    files: dict[str, bytes], failure: FailureClass | None, versitygw_server: S3Server, tmp_path: Path
+) -> None:
+    """Signals from the report's last byte on, until the process is gone."""
+    bucket = versitygw_server.new_bucket(f"stop-late-{os.getpid()}-{failure is None:d}")
+    pipe = tmp_path / "report"
+    os.mkfifo(pipe)
+    with Origin(make_zip(files)) as origin:
+        started = Started(Attempt(origin.url, bucket, versitygw_server.url), tmp_path)
+        raw = pipe.read_bytes()  # until the packager has written and closed it
+        signals = itertools.cycle((signal.SIGTERM, signal.SIGINT))
+        while started.process.poll() is None:
+            started.process.send_signal(next(signals))
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                started.process.wait(0.001)
+        _, log = started.process.communicate()
+
+    report = parse_report(raw.decode())
+    assert report is not None
+    assert report.failure is failure
+    assert started.process.returncode == (POLICIES[failure].exit_code if failure else 0), log
+    assert b"Traceback" not in log
 
 
 @pytest.mark.parametrize(
