@@ -102,7 +102,6 @@ def examine(members: Sequence[Member], end: End, key_prefix: str, limits: Limits
         taken.add(member.name)
     if total > limits.max_total_bytes:
         raise refused(f"The archive unpacks to {total} bytes; at most {limits.max_total_bytes} are taken.")
-    _check_nesting(taken)
     files = []
     for member, until in zip(ordered, spaces, strict=True):
         if member.is_folder:
@@ -111,6 +110,8 @@ def examine(members: Sequence[Member], end: End, key_prefix: str, limits: Limits
         if len((key_prefix + name).encode()) > KEY_BYTES:
             raise refused(f"The name of {shown(member.name)} is too long for S3's keys of {KEY_BYTES} bytes.")
         files.append(File(member, name, until))
+    taken.update(METADATA_FILES, (file.name for file in files if file.moved))
+    _check_nesting(taken)
     return Content(files, total, _notices(files))
 
 
@@ -177,11 +178,14 @@ def _check_sizes(member: Member, limits: Limits) -> None:
 
 
 def _check_nesting(names: set[str]) -> None:
-    """Refuse a name that is a file and also a folder of others: no file system and no package browser can show both."""
+    """Refuse a name that is a file and also a folder of others: no file system and no package browser can show both.
+
+    `names` are those of the package, so that the packager's own files and what was moved for them count as well.
+    """
     folders = {parent for name in names for parent in _parents(name)}
     for name in names:
         if not name.endswith("/") and name in folders:
-            raise refused(f"The archive has {shown(name)} as a file and as a folder.")
+            raise refused(f"The package would have {shown(name)} as a file and as a folder.")
 
 
 def _parents(name: str) -> Iterable[str]:

@@ -129,6 +129,30 @@ def test_a_moved_member_finds_a_free_name() -> None:
     assert [file.name for file in content.files] == ["attachments/attachments/README.md", "attachments/README.md"]
 
 
+@pytest.mark.parametrize(
+    ("names", "both"),
+    [
+        (["a", "a/b"], "a"),
+        (["a", "a/b/"], "a"),
+        (["attachments", "entry.json"], "attachments"),
+        (["attachments", "entry.json/"], None),
+        (["attachments/README.md/x", "README.md"], "attachments/README.md"),
+        (["README.md/x"], "README.md"),
+        (["links.json/deep/er/"], "links.json"),
+        (["README.md.txt/x", "entry/entry.json/x", "attachments/x", "input.json"], None),
+    ],
+)
+def test_no_name_of_the_package_is_a_file_and_a_folder(names: list[str], both: str | None) -> None:
+    """Counting what the packager writes itself, and the names to which members move to make room for that."""
+    archive = make_zip(dict.fromkeys(names, b""))
+    if both is None:
+        assert len(content_of(archive).files) == sum(not name.endswith("/") for name in names)
+        return
+    with pytest.raises(Failure, match=f'"{both}" as a file and as a folder') as caught:
+        content_of(archive)
+    assert caught.value.failure is FailureClass.ARCHIVE_REFUSED
+
+
 @given(st.binary(max_size=400))
 @settings(max_examples=200, deadline=None)
 async def test_arbitrary_bytes_are_refused(raw: bytes) -> None:
