@@ -123,7 +123,7 @@ class FailAttempt:
     message: str
     touched: bool = False
     progress: int = 0
-    """How many files were at their place when it failed."""
+    """How far it came, in steps (`Report.progress`)."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -236,8 +236,9 @@ def fail(
 def may_reuse_export(attempt: Attempt) -> bool:
     """Whether the next attempt may pack the archive that this one had.
 
-    An expired address is asked for afresh once; if that led no further either, it was no fresh one, and the entry is
-    exported anew. A given-up attempt is looked at again long after Benchling has let go of its archive.
+    An address that is over or leads nowhere is asked for afresh once; if that led no further either, the fault may be
+    the export's own, and the entry is exported anew. A given-up attempt is looked at again long after Benchling has
+    let go of its archive.
     """
     export = attempt.export
     if (
@@ -249,9 +250,10 @@ def may_reuse_export(attempt: Attempt) -> bool:
     ):
         return False
     reused_already = export.completed_at < attempt.started_at
-    if attempt.failure is FailureClass.ARCHIVE_EXPIRED and reused_already and attempt.tries:
-        return False  # tries is 0 after progress alone
-    return POLICIES[attempt.failure].reuses_export
+    policy = POLICIES[attempt.failure]
+    if policy.blames_address and reused_already and attempt.delays:
+        return False  # delays is 0 after progress alone
+    return policy.reuses_export
 
 
 def _past(attempt: Attempt, outcome: str, reason: str, now: datetime, size: int | None) -> PastAttempt:

@@ -84,6 +84,8 @@ class FailurePolicy:
     """An attempt that came further than any before it uses up no try and starts the row of failures over."""
     reuses_export: bool = False
     """Whether the next try may pack the same export while its archive's URL is valid."""
+    blames_address: bool = False
+    """It may be the fault of the archive's address: when a fresh one led no further, the entry is exported anew."""
     exit_code: int | None = None
     """The packager's exit code that stands for it; absent where the packager never reports it."""
 
@@ -183,6 +185,7 @@ POLICIES: Final[Mapping[FailureClass, FailurePolicy]] = {
         backoff=_SOON,
         provider=Provider.BENCHLING,
         reuses_export=True,
+        blames_address=True,
         exit_code=10,
     ),
     FailureClass.ARCHIVE_REFUSED: FailurePolicy(
@@ -199,9 +202,11 @@ POLICIES: Final[Mapping[FailureClass, FailurePolicy]] = {
         remedy="Nothing to do if it passes; if it lasts, check that the packager's pods may reach Benchling's storage.",
         retryable=True,
         counts=False,
+        forgives_progress=True,
         backoff=_OUTAGE,
         provider=Provider.BENCHLING,
         reuses_export=True,
+        blames_address=True,
         exit_code=12,
     ),
     FailureClass.INCOMPLETE: FailurePolicy(

@@ -46,7 +46,11 @@ CAUSES: Final[Mapping[FailureClass, tuple[str, ...]]] = {
         "no ZIP, or one whose directory, lengths or checksums do not fit",
         "a member whose name leaves the package, comes twice, or is too large, too many or packed too densely",
     ),
-    FailureClass.ARCHIVE_UNREACHABLE: ("the archive's storage does not answer, or answers 5xx, to the last try",),
+    FailureClass.ARCHIVE_UNREACHABLE: (
+        "the archive's storage does not answer, or answers 5xx, to the last try",
+        "it answers with another range than was asked for, or with a 4xx that does not say that the address is over",
+        "it redirects in circles, to what is no address, or from https to http",
+    ),
     FailureClass.INCOMPLETE: ("the entry names attachments that the archive lacks",),
     FailureClass.DESTINATION_DENIED: (
         "AccessDenied for the bucket, a key, the KMS key or the queue",
@@ -102,8 +106,17 @@ def _row(failure: FailureClass, policy: FailurePolicy) -> str:
 
 def _section(failure: FailureClass, policy: FailurePolicy) -> str:
     causes = "".join(f"* {cause}\n" for cause in CAUSES[failure])
-    extra = "\nThe next try packs the same export if its address is still valid.\n" if policy.reuses_export else ""
+    extra = f"\n{_export(policy)}\n" if policy.reuses_export else ""
     return f"\n## {failure}\n\n{policy.meaning}\n\n{causes}{extra}\n**What to do:** {policy.remedy}\n"
+
+
+def _export(policy: FailurePolicy) -> str:
+    if policy.blames_address:
+        return (
+            "The next try packs the same export with a fresh address. "
+            "If that leads no further either, the entry is exported anew."
+        )
+    return "The next try packs the same export if its address is still valid."
 
 
 def _again(policy: FailurePolicy) -> str:

@@ -107,6 +107,29 @@ def test_an_address_that_was_over_from_the_start_leads_to_a_new_export() -> None
         status = next_try(stuck)
 
 
+def test_an_unreachable_archive_is_exported_anew_once_a_fresh_address_was_in_vain() -> None:
+    """The fault may be of that export's address; and as it may be an outage, it is never given up."""
+    status, reused = with_attempt(working()), []
+    for _ in range(4 * RETRY.max_tries):
+        failed = expire(status, 0, FailureClass.ARCHIVE_UNREACHABLE)
+        assert (attempt_of(failed).tries, attempt_of(failed).given_up) == (0, False)
+        reused.append(transitions.may_reuse_export(attempt_of(failed)))
+        status = next_try(failed)
+
+    assert reused == [True, False] * (2 * RETRY.max_tries)
+    assert attempt_of(status).delays == 4 * RETRY.max_tries, "the back-off grows as in any outage"
+
+
+def test_an_unreachable_archive_of_which_more_was_read_is_used_again() -> None:
+    status = next_try(expire(with_attempt(working()), 10, FailureClass.ARCHIVE_UNREACHABLE))
+    further = attempt_of(expire(status, 20, FailureClass.ARCHIVE_UNREACHABLE))
+    no_further = attempt_of(expire(status, 10, FailureClass.ARCHIVE_UNREACHABLE))
+
+    assert transitions.may_reuse_export(further)
+    assert further.delays == 0
+    assert not transitions.may_reuse_export(no_further)
+
+
 def test_an_export_that_benchling_let_go_of_meanwhile_does_not_end_the_progress() -> None:
     """A transfer of hours: the task is gone when its address is asked for again, and the entry is exported anew."""
     status = with_attempt(working())
