@@ -154,11 +154,12 @@ class PartBuffers:
     async def take(self, size: int) -> PartBuffer:
         """Wait for room for a buffer of `size` bytes."""
         charge = await self._room.reserve(size)
-        fitting = next((buffer for buffer in self._idle if buffer.size == size), None)
-        if fitting is not None:
-            self._idle.remove(fitting)
-        self._trim()
-        buffer = fitting or PartBuffer(size)
+        buffer = next((idle for idle in self._idle if idle.size == size), None)
+        if buffer is not None:
+            self._idle.remove(buffer)
+        else:
+            self._trim()  # not above: others that were granted room meanwhile are about to use what is idle
+            buffer = PartBuffer(size)
         buffer.charge = charge
         return buffer
 

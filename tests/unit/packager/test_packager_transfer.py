@@ -34,6 +34,18 @@ async def test_part_buffers_are_used_again_and_never_exceed_the_room() -> None:
     assert await buffers.take(5 * MIB) is second
 
 
+async def test_buffers_that_come_back_at_once_are_all_used_again() -> None:
+    buffers = PartBuffers(Room(20 * MIB))
+    used = [await buffers.take(5 * MIB) for _ in range(4)]
+    waiting = [asyncio.ensure_future(buffers.take(5 * MIB)) for _ in range(4)]
+    await asyncio.sleep(0)
+
+    for buffer in used:
+        buffers.give(buffer)
+
+    assert {id(buffer) for buffer in await asyncio.gather(*waiting)} == {id(buffer) for buffer in used}
+
+
 async def test_buffers_of_another_size_do_not_come_on_top() -> None:
     buffers = PartBuffers(Room(10 * MIB))
     small = await buffers.take(5 * MIB)
