@@ -5,9 +5,11 @@ from __future__ import annotations
 import contextlib
 import json
 import multiprocessing
+import multiprocessing.connection
 import multiprocessing.process
 import os
 import sys
+import threading
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -149,7 +151,8 @@ class Running:
     @property
     def alive(self) -> bool:
         """Whether it has not ended yet."""
-        return self._process.is_alive()
+        with _PROCESSES:
+            return self._process.is_alive()
 
     def signal(self, number: int) -> None:
         """Send it a signal, unless it has ended."""
@@ -158,8 +161,10 @@ class Running:
 
     def ended(self, seconds: float = 120) -> Ended:
         """Wait for its end and read what it left."""
-        self._process.join(seconds)
-        code = self._process.exitcode
+        multiprocessing.connection.wait([self._process.sentinel], seconds)
+        with _PROCESSES:
+            self._process.join(0)
+            code = self._process.exitcode
         log = (self._folder / "log").read_text()
         assert code is not None, f"still running:\n{log}"
         text = (self._folder / "report").read_text() if (self._folder / "report").exists() else ""
@@ -167,6 +172,9 @@ class Running:
         assert report is not None or code < 0, f"no report, exit code {code}:\n{log}"
         return Ended(code, report or Report(), log)
 
+
+_PROCESSES = threading.Lock()
+"""Starting a process also asks after all others, and of two threads that ask after one only the first is answered."""
 
 _CONTEXT = multiprocessing.get_context("forkserver")
 _CONTEXT.set_forkserver_preload(["packager.attempt", "packager.cli", "entrypackage.order"])
@@ -202,7 +210,8 @@ def start(order: Order, folder: Path, **variables: str) -> Running:
         target=_main, args=(arguments, environment(**variables), str(folder / "log")), daemon=True
     )
     (folder / "log").touch()
-    process.start()
+    with _PROCESSES:
+        process.start()
     return Running(process, folder)
 
 
