@@ -167,6 +167,15 @@ class Fargate:
         """The bill's line for the newest pod of this name; an open one is billed up to `now`."""
         return next(line for line in reversed(Ledger(self.folder).lines(now)) if line.pod == pod)
 
+    async def until_billed(self, pod: str) -> BillLine:
+        """Wait until the newest pod of this name is billed for good, which is a moment after its object is gone."""
+
+        async def look() -> BillLine | None:
+            line = self.line(pod)
+            return None if line.open else line
+
+        return await until(look, f"{pod} to be billed")
+
     def log(self, namespace: str, pod: str) -> str:
         """What the container `main` has logged so far, in the runtime's form."""
         file = self.folder / "logs" / namespace / pod / "main.log"

@@ -73,7 +73,7 @@ async def test_grace_ends_in_sigkill(cluster: Cluster, fargate: Fargate) -> None
     await cluster.delete("pods", "stubborn")
     await cluster.until_gone("stubborn")
     assert "stdout F asked" in fargate.log(cluster.namespace, "stubborn")
-    line = fargate.line("stubborn")
+    line = await fargate.until_billed("stubborn")
     assert line.exit_reason == "Deleted"
     assert line.seconds_running > 2
 
