@@ -179,7 +179,7 @@ class Packing:
         inventory = replace(claim.inventory, settled=failure is not FailureClass.DESTINATION_DOWN, proven=proven)
         with contextlib.suppress(Failure, TimeoutError):
             await asyncio.wait_for(claim.write(inventory), _SETTLE_SECONDS)
-            self.outcome.proven = len(proven.names) if proven is not None else 0
+            self.outcome.proven = len(self._proven.names) if self._proven is not None else 0
 
     async def foresee(self) -> TransferPlan:
         """Do only what changes nothing, and return what would be done; raises `Failure`."""
