@@ -19,18 +19,18 @@ from typing import TYPE_CHECKING, Final
 from controller import metrics
 from controller.benchling.client import BenchlingClient
 from controller.benchling.settings import credentials_in
-from controller.cache import Feed
-from controller.events import EventRecorder
-from controller.execute import Executor
 from controller.health import serve_health
-from controller.lease import Leadership, NotLeadingError
-from controller.notebook import Notebook
-from controller.observe import Observer
-from controller.queue import WorkQueue
-from controller.reconcile import Reconciler
-from controller.recovery import Recovery
+from controller.reconciler.events import EventRecorder
+from controller.reconciler.execute import Executor
+from controller.reconciler.exports_in_flight import Notebook
+from controller.reconciler.loop import Reconciler
+from controller.reconciler.observe import Observer
+from controller.reconciler.recovery import Recovery
 from controller.settings import ControllerSettings
-from controller.shell import watch
+from controller.watch.feed import Feed
+from controller.watch.kopf_watch import watch
+from controller.watch.lease import Leadership, NotLeadingError
+from controller.watch.work_queue import WorkQueue
 from entrypackage.kubernetes import ENTRY_PACKAGES, ConfigurationError, Kubernetes, KubernetesError
 from entrypackage.settings import SettingsError, read_settings
 from entrypackage.telemetry import configure_logging

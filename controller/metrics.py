@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 from prometheus_client import Counter, Gauge, Histogram
 
 if TYPE_CHECKING:
-    from controller.benchling.calls import CallRecord
+    from controller.benchling.caller import CallRecord
     from controller.benchling.client import BenchlingClient
 
 QUEUE_DEPTH: Final = Gauge("workqueue_depth", "Keys that wait, now or later")

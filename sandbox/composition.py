@@ -17,10 +17,10 @@ import httpx
 import yaml
 
 from sandbox import aws
-from sandbox.benchling.control import Control
 from sandbox.controlplane import FARGATE, INGRESS, Address, ControlPlane
 from sandbox.installation import AWS_SECRET, BENCHLING_SECRET, merged, sandbox_values, secret
 from sandbox.processes import Run, SandboxError, call
+from sandbox.simulator.control import Control
 from sandbox.toolchain import Programs, Toolchain
 
 CHART = Path(__file__).parent.parent / "charts" / "entrypackage-operator"
@@ -38,7 +38,7 @@ class Options:
     values: Json = field(default_factory=dict)
     """Chart values, laid over the sandbox's own."""
     simulator_arguments: tuple[str, ...] = ()
-    """More arguments of `python -m sandbox.benchling serve`."""
+    """More arguments of `python -m sandbox.simulator serve`."""
     fargate_arguments: tuple[str, ...] = ()
     """More arguments of `python -m sandbox.fargate`."""
     bucket: str = "packages"
@@ -196,7 +196,7 @@ class Sandbox:
         self.aws = aws.Addresses(ready["s3"], ready["sqs"], ready["bucket"], ready["queue_url"])
 
     async def _start_simulator(self) -> None:
-        arguments: list[str | Path] = ["sandbox.benchling", "serve", "--folder", self.folder / "benchling"]
+        arguments: list[str | Path] = ["sandbox.simulator", "serve", "--folder", self.folder / "benchling"]
         self.simulator = await self._pieces.start_piece("benchling", [*arguments, *self.options.simulator_arguments])
 
     async def _start_fargate(self) -> None:

@@ -19,9 +19,9 @@ The product runs. In another terminal, in this folder:
   source {environment}
 
   # make an entry with a file, edit it, look at what becomes of it
-  {python} -m sandbox.benchling entry create --name "Growth curve" --attach plate.csv:20M:deflated
-  {python} -m sandbox.benchling entry list
-  {python} -m sandbox.benchling entry edit ENTRY
+  {python} -m sandbox.simulator entry create --name "Growth curve" --attach plate.csv:20M:deflated
+  {python} -m sandbox.simulator entry list
+  {python} -m sandbox.simulator entry edit ENTRY
   kubectl get entrypackages --watch
   kubectl get pods,nodes
   kubectl logs -l app.kubernetes.io/component=controller --tail=20

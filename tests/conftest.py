@@ -11,7 +11,7 @@ from xdist.scheduler import LoadGroupScheduling  # type: ignore[import-untyped]
 
 from entrypackage.kubernetes import Kubernetes
 from sandbox.controlplane import Address
-from tests import cluster
+from tests.support import control_plane as cluster
 
 ONE_WORKER = ("tests/e2e/", "tests/integration/controller/")
 """Folders whose tests share what takes long to start: each stays on one worker of pytest-xdist."""

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
+from controller.benchling.api_calls import Port, quoted
 from controller.benchling.errors import Rejected, SessionClosed
 from controller.benchling.models import App, Canvas, CanvasChange, Session, SessionMessage, read_canvas, read_wire
-from controller.benchling.port import Port, quoted
 from controller.benchling.priority import Priority
 from controller.benchling.wire import Operation, Repeat
 

@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Self
 
 import httpx
 
-from controller.benchling.calls import Caller, CallRecord
+from controller.benchling.caller import Caller, CallRecord
 from controller.benchling.canvases import CanvasCalls
 from controller.benchling.clock import Clock, LoopClock
 from controller.benchling.entries import EntryCalls
-from controller.benchling.export_calls import ExportCalls
-from controller.benchling.exports import ExportNumbers, ExportSlots
+from controller.benchling.export_limit import ExportNumbers, ExportSlots
+from controller.benchling.exports import ExportCalls
 from controller.benchling.names import NameCache, Names
 from controller.benchling.settings import BenchlingSettings, credentials_in
 
@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from controller.benchling.breaker import BreakerReading
-    from controller.benchling.ledger import BudgetNumbers
     from controller.benchling.priority import Priority
+    from controller.benchling.rate_window import BudgetNumbers
     from controller.settings import BenchlingAccess
 
 

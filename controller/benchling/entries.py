@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
+from controller.benchling.api_calls import Port, quoted
 from controller.benchling.errors import AnswerUnreadable, NotFound, Rejected
 from controller.benchling.models import (
     Entry,
@@ -19,7 +20,6 @@ from controller.benchling.models import (
     read_event,
     read_wire,
 )
-from controller.benchling.port import Port, quoted
 from controller.benchling.priority import Priority
 from controller.benchling.wire import Operation, Request
 from entrypackage.model import render_time

@@ -1,182 +1,85 @@
-"""How many exports may run at once: Benchling's limit is dynamic and unannounced, so it is learnt.
-
-Every accepted export shows that the limit is at least that high; every 429 with budget left shows that it is not higher
-than what runs. After a refusal nothing is tried beyond the limit that was found until a pause is over, which doubles
-with each refusal that follows; as soon as one more is accepted the limit climbs with every acceptance again.
-"""
+"""Calls that make an entry's archive: start the export, look at it, and count what nobody may be waiting for."""
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
-from collections import deque
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from controller.benchling.errors import Throttled
+from controller.benchling.api_calls import Port, quoted
+from controller.benchling.errors import AnswerUnreadable, ExportOutcomeUnknown, LimitReached, NotFound, OutcomeUnknown
+from controller.benchling.models import TaskGone, TaskId, TaskRunning, read_task
+from controller.benchling.priority import Priority
+from controller.benchling.wire import Operation, Repeat
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from controller.benchling.clock import Clock
+    from controller.benchling.export_limit import ExportSlots
+    from controller.benchling.models import ExportTask
 
-_FIRST_PAUSE_SECONDS: Final = 120.0
-_LONGEST_PAUSE_SECONDS: Final = 1800.0
-_IDLE_PAUSE_SECONDS: Final = 2.0
-"""First pause after a refusal while none of our exports runs: others hold the limit."""
-_LONGEST_IDLE_PAUSE_SECONDS: Final = 60.0
-_FORGOTTEN_SECONDS: Final = 1800.0
-"""An export that was not looked at for this long is not counted any more."""
+START_EXPORT: Final = Operation("exports.start", "POST", Repeat.UNSAFE, own_limit=True)
+GET_TASK: Final = Operation("tasks.get", "GET")
 
 
-@dataclass(frozen=True, slots=True)
-class ExportNumbers:
-    """The export limit at one moment."""
+class ExportCalls(Port):
+    """What is exported."""
 
-    running: int
-    """Exports that are known to run, those being started included."""
-    limit: int
-    """How many may run as far as is known."""
-    waiting: int
-    """Callers that wait for one to end."""
-    refused: int
-    """Starts that Benchling refused since the leader's start."""
+    _clock: Clock
+    _slots: ExportSlots
+    _orphans: int = 0
 
+    async def start_export(
+        self, entry_id: str, *, priority: Priority = Priority.EXPORT, deadline: float | None = None
+    ) -> TaskId:
+        """Start an export and return its task.
 
-class ExportSlots:
-    """Lets as many exports run as Benchling takes, first come first served."""
-
-    def __init__(self, clock: Clock, first_limit: int, dice: Callable[[], float]) -> None:
-        """Begin with a guess of the limit."""
-        self._clock = clock
-        self._dice = dice
-        self._limit = first_limit
-        self._starting = 0
-        self._running: dict[str, float] = {}
-        self._waiting: deque[asyncio.Future[None]] = deque()
-        self._alarm: asyncio.Task[None] | None = None
-        self._refused_in_a_row = 0
-        self._climb_at = 0.0
-        self._pause_until = 0.0
-        self._refused = 0
-
-    @property
-    def numbers(self) -> ExportNumbers:
-        """What is known now."""
-        return ExportNumbers(self._total(), self._limit, len(self._waiting), self._refused)
-
-    @property
-    def free(self) -> int:
-        """How many exports can be started now without waiting."""
-        now = self._clock.now()
-        self._forget(now)
-        if now < self._pause_until:
-            return 0
-        room = max(0, self._limit - self._total() - len(self._waiting))
-        return max(room, int(self._may_climb(now) and not self._waiting))
-
-    async def take(self, patience_seconds: float) -> None:
-        """Wait until an export may be started; follow with `started`, `refused` or `unused`.
-
-        Raises `Throttled` if that takes longer than the patience.
+        It is sent again only where it surely had no effect. `ExportOutcomeUnknown`: it may run, and nobody knows its
+        id. `Throttled`: within the deadline there was no room under Benchling's export limit or in the budget.
         """
+        patience = self.settings.deadlines[priority] if deadline is None else deadline
+        ends = self._clock.now() + patience
+        body = {"id": entry_id, "format": "pdf"}
+        while True:
+            await self._slots.take(ends - self._clock.now())
+            try:
+                left = ends - self._clock.now()
+                answer = await self._write(START_EXPORT, "/exports", body, priority=priority, deadline=left)
+                task = _task_id(answer)
+            except LimitReached as failure:
+                self._slots.refused(failure.retry_after_seconds)
+                continue
+            except BaseException as error:
+                self._slots.unused()
+                if isinstance(error, OutcomeUnknown | AnswerUnreadable):
+                    self._orphans += 1
+                    raise ExportOutcomeUnknown(error) from None
+                raise
+            self._slots.started(task)
+            return task
+
+    async def get_task(
+        self, task_id: str, *, priority: Priority = Priority.POLL, deadline: float | None = None
+    ) -> ExportTask:
+        """Return how an export stands; `TaskGone` if Benchling does not keep it any more."""
         try:
-            async with asyncio.timeout(patience_seconds):
-                await self._turn()
-        except TimeoutError:
-            raise Throttled("Benchling's limit of exports at once left no room within the deadline.") from None
+            answer = await self._get(GET_TASK, f"/tasks/{quoted(task_id)}", priority=priority, deadline=deadline)
+        except NotFound as failure:
+            if failure.status == 403:
+                raise
+            self._slots.ended(task_id)
+            return TaskGone()
+        task = read_task(answer, GET_TASK.name)
+        if isinstance(task, TaskRunning):
+            self._slots.seen_running(task_id)
+        else:
+            self._slots.ended(task_id)
+        return task
 
-    async def _turn(self) -> None:
-        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.append(turn)
-        self._pump()
-        try:
-            await turn
-        except asyncio.CancelledError:
-            if turn.done() and not turn.cancelled():
-                self.unused()
-            else:
-                with contextlib.suppress(ValueError):
-                    self._waiting.remove(turn)
-            raise
+    def forget_export(self, task_id: str) -> None:
+        """Stop counting an export that nobody will look at any more, such as one of a deleted EntryPackage."""
+        self._slots.ended(task_id)
 
-    def started(self, task_id: str) -> None:
-        """Record that Benchling accepted it."""
-        self._starting -= 1
-        self._running[task_id] = self._clock.now()
-        if self._total() > self._limit:
-            self._limit = self._total()
-        if self._clock.now() >= self._climb_at:
-            self._refused_in_a_row = 0
-        self._pump()
 
-    def refused(self, retry_after: float | None) -> None:
-        """Record a 429 that was not about the rate of requests."""
-        now = self._clock.now()
-        self._starting -= 1
-        self._refused += 1
-        self._refused_in_a_row += 1
-        self._limit = max(1, min(self._limit, len(self._running)))
-        doubled = 2.0 ** min(self._refused_in_a_row - 1, 10)
-        self._climb_at = now + min(_LONGEST_PAUSE_SECONDS, _FIRST_PAUSE_SECONDS * doubled) * (0.75 + self._dice() / 2)
-        if not self._running:
-            pause = min(_LONGEST_IDLE_PAUSE_SECONDS, _IDLE_PAUSE_SECONDS * doubled) * (0.5 + self._dice() / 2)
-            self._pause_until = max(self._pause_until, now + pause)
-        self._pause_until = max(self._pause_until, now + (retry_after or 0.0))
-        self._pump()
-
-    def unused(self) -> None:
-        """Give the turn back: the request was not sent, or failed otherwise."""
-        self._starting -= 1
-        self._pump()
-
-    def seen_running(self, task_id: str) -> None:
-        """Count an export that runs, a former leader's too."""
-        self._running[task_id] = self._clock.now()
-
-    def ended(self, task_id: str) -> None:
-        """Stop counting an export: it has ended, or nobody looks at it any more."""
-        if self._running.pop(task_id, None) is not None:
-            self._pump()
-
-    def close(self) -> None:
-        """Stop the alarm."""
-        if self._alarm is not None:
-            self._alarm.cancel()
-            self._alarm = None
-
-    def _total(self) -> int:
-        return self._starting + len(self._running)
-
-    def _may_climb(self, now: float) -> bool:
-        return self._total() == self._limit and now >= self._climb_at and self._starting == 0
-
-    def _pump(self) -> None:
-        now = self._clock.now()
-        self._forget(now)
-        while self._waiting:
-            if self._waiting[0].done():
-                _ = self._waiting.popleft()
-            elif now >= self._pause_until and (self._total() < self._limit or self._may_climb(now)):
-                self._starting += 1
-                self._waiting.popleft().set_result(None)
-            else:
-                self._set_alarm(now)
-                return
-
-    def _forget(self, now: float) -> None:
-        old = [task_id for task_id, seen in self._running.items() if now - seen > _FORGOTTEN_SECONDS]
-        for task_id in old:
-            del self._running[task_id]
-
-    def _set_alarm(self, now: float) -> None:
-        due = min((moment for moment in (self._pause_until, self._climb_at) if moment > now), default=None)
-        if due is None:
-            return
-        self.close()
-        self._alarm = asyncio.create_task(self._ring(due - now), name="benchling-exports")
-
-    async def _ring(self, seconds: float) -> None:
-        await self._clock.sleep(seconds)
-        self._alarm = None
-        self._pump()
+def _task_id(answer: object) -> TaskId:
+    value = answer.get("taskId") if isinstance(answer, dict) else None
+    if not isinstance(value, str) or not value:
+        raise AnswerUnreadable(f"Benchling's answer to {START_EXPORT.name} holds no taskId.", effect_possible=True)
+    return TaskId(value)

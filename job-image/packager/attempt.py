@@ -17,22 +17,22 @@ from typing import IO, TYPE_CHECKING, Final
 
 from entrypackage.failures import Failure, FailureClass
 from entrypackage.telemetry import configure_logging
-from packager.archive import shown
-from packager.aws import check_address
+from packager.archive.format import shown
+from packager.aws.client import check_address
+from packager.aws.credentials import find_credentials
+from packager.aws.queue import Queue
+from packager.aws.store import ObjectOptions, open_store
 from packager.budget import Budget
-from packager.credentials import find_credentials
-from packager.notification import Queue
 from packager.packing import Outcome, Packing, Tools
 from packager.progress import show, told
-from packager.store import ObjectOptions, open_store
 from packager.transfer import Progress
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from entrypackage.order import Destination, Order, Report
+    from packager.archive.source import Archive
     from packager.http1 import Client
-    from packager.source import Archive
 
 __all__ = ["carry_out", "configure_logging", "foresee", "log_defect", "make_report", "prepare", "write_report"]
 

@@ -6,14 +6,14 @@ import asyncio
 from typing import TYPE_CHECKING, Final
 
 from entrypackage.failures import Failure, FailureClass
-from packager.aws import Fence, StaleClaim, Superseded
+from packager.aws.client import Fence, StaleClaim, Superseded
 from packager.clock import boot_seconds
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from packager.inventory import Inventory
-    from packager.store import Store
+    from packager.aws.store import Store
+    from packager.decisions.inventory import Inventory
 
 FRESH_SECONDS: Final = 5.0
 """How old the last check of the claim may be when something is written."""

@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from entrypackage.failures import POLICIES, Failure, FailureClass
+from packager.archive.source import Archive, LocalArchive, open_archive
 from packager.http1 import Client
-from packager.source import Archive, LocalArchive, open_archive
 from packager.stopping import Stop
 
 if TYPE_CHECKING:
@@ -126,7 +126,7 @@ async def _pack_by_hand(options: argparse.Namespace, environment: Mapping[str, s
     job = _Job("", None, stop)
 
     async def prepared() -> tuple[Order, Archive]:
-        from packager.byhand import make_order
+        from packager.by_hand import make_order
 
         order = make_order(options.archive, options.destination, options.entry, options.queue_url, options.endpoint_url)
         if options.archive.startswith(("http://", "https://")):

@@ -16,12 +16,13 @@ from typing import TYPE_CHECKING, Final
 
 from entrypackage.failures import Failure, FailureClass
 from entrypackage.order import PackedPackage, Report
+from packager.archive.directory import learn
+from packager.archive.unpack import crc32
+from packager.aws.queue import fifo_attributes, message_body
 from packager.claim import FRESH_SECONDS, WIRE_SECONDS, Claim
-from packager.directory import learn
-from packager.inventory import ClaimMark, Entry, Inventory, Notified, Proven, Standing
-from packager.metadata import Facts, first_canvas, manifest_checksum, render
-from packager.notification import fifo_attributes, message_body
-from packager.plan import (
+from packager.decisions.inventory import ClaimMark, Entry, Inventory, Notified, Proven, Standing
+from packager.decisions.metadata import Facts, first_canvas, manifest_checksum, render
+from packager.decisions.plan import (
     Announcement,
     Previous,
     TransferPlan,
@@ -39,18 +40,17 @@ from packager.plan import (
 )
 from packager.tasks import both, each, flat, undisturbed
 from packager.transfer import Progress, Transfer, content_type
-from packager.unpack import crc32
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from entrypackage.order import Order
+    from packager.archive.source import Archive
+    from packager.aws.queue import Queue
+    from packager.aws.store import Facts as ObjectFacts
+    from packager.aws.store import Listed, Store
     from packager.budget import Budget
-    from packager.notification import Queue
-    from packager.policy import Content
-    from packager.source import Archive
-    from packager.store import Facts as ObjectFacts
-    from packager.store import Listed, Store
+    from packager.decisions.policy import Content
 
 log = logging.getLogger("packager")
 

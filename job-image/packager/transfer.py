@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from entrypackage.failures import Failure, FailureClass
-from packager.archive import (
+from packager.archive.format import (
     LOCAL_HEADER_BYTES,
     LocalHeader,
     check_gap,
@@ -19,17 +19,17 @@ from packager.archive import (
     refused,
     shown,
 )
+from packager.archive.unpack import PIECE_BYTES, Unpacker, crc32, unpack
 from packager.budget import PUT_BYTES, Budget, PartBuffer, PartBuffers, Room, part_bytes
 from packager.tasks import flat
-from packager.unpack import PIECE_BYTES, Unpacker, crc32, unpack
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator, Sequence
 
-    from packager.aws import Fence
-    from packager.policy import File
-    from packager.source import Archive, Feed
-    from packager.store import Part, Store
+    from packager.archive.source import Archive, Feed
+    from packager.aws.client import Fence
+    from packager.aws.store import Part, Store
+    from packager.decisions.policy import File
 
 
 @dataclass(slots=True)

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.contract import tenant as tenants
-from tests.contract.operations import SERVED_TOO, USED
+from tests.support import furnished_tenant as tenants
+from tests.support.used_operations import SERVED_TOO, USED
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest_asyncio
 
 from sandbox.composition import Options, Sandbox
-from tests.e2e.scene import Scene
+from tests.support.scene import Scene
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

@@ -6,8 +6,8 @@ import random
 import zipfile
 from typing import TYPE_CHECKING
 
-from sandbox.benchling.content import Deflated, Noise
-from sandbox.benchling.zipstream import Member, ZipStream
+from sandbox.simulator.content import Deflated, Noise
+from sandbox.simulator.zipstream import Member, ZipStream
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

@@ -19,9 +19,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tests.integration.packager.running import ROOT, Attempt, environment, write_order
-from tests.integration.packager.stores import S3Server, run_versitygw
 from tests.performance.archives import write_archive
+from tests.support.packager_process import Attempt, environment, write_order
+from tests.support.paths import ROOT
+from tests.support.s3_servers import S3Server, run_versitygw
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -11,18 +11,18 @@ import sys
 from typing import TYPE_CHECKING
 
 from entrypackage.order import Limits
-from packager.aws import Fence
+from packager.archive.directory import learn
+from packager.archive.source import open_archive
+from packager.archive.unpack import crc32
+from packager.aws.client import Fence
+from packager.aws.credentials import find_credentials
+from packager.aws.store import ObjectOptions, Part, open_store
 from packager.budget import Budget, part_bytes
-from packager.credentials import find_credentials
-from packager.directory import learn
 from packager.http1 import Client
-from packager.source import open_archive
-from packager.store import ObjectOptions, Part, open_store
 from packager.transfer import close_member, member_pieces, open_member
-from packager.unpack import crc32
 
 if TYPE_CHECKING:
-    from packager.policy import File
+    from packager.decisions.policy import File
 
 
 async def fetch(url: str) -> None:

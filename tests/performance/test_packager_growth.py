@@ -17,11 +17,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.integration.packager.origin import Origin
-from tests.integration.packager.running import ROOT, Attempt, environment, write_order
-from tests.integration.packager.stores import run_versitygw
 from tests.performance.archives import Virtual
 from tests.performance.bench_packager import MIB, serving
+from tests.support.archive_origin import Origin
+from tests.support.packager_process import Attempt, environment, write_order
+from tests.support.paths import ROOT
+from tests.support.s3_servers import run_versitygw
 
 if TYPE_CHECKING:
     from pathlib import Path

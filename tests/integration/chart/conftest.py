@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.support.helm import Helm
 from tests.unit.chart.conftest import find_programs
-from tests.unit.chart.helm import Helm
 
 if TYPE_CHECKING:
     from sandbox.toolchain import Programs

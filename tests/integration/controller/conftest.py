@@ -11,11 +11,11 @@ import pytest
 import pytest_asyncio
 
 from sandbox import aws
-from sandbox.benchling.control import Control
 from sandbox.controlplane import FARGATE
 from sandbox.processes import Run
-from tests.integration.controller.proxy import Proxy
-from tests.integration.controller.running import Json, Place
+from sandbox.simulator.control import Control
+from tests.support.controller_process import Json, Place
+from tests.support.request_proxy import Proxy
 
 if TYPE_CHECKING:
     import httpx
@@ -55,7 +55,7 @@ async def surroundings(control_plane: Address) -> AsyncIterator[Surroundings]:
     async with Run(in_order=False) as run, control_plane.client() as api:
         found = await run.start_piece("aws", ["sandbox.aws"])
         limits = ("--app-rate", "1000000", "--tenant-rate", "1000000", "--export-seconds", "0.5")
-        simulator = await run.start_piece("benchling", ["sandbox.benchling", "serve", *limits])
+        simulator = await run.start_piece("benchling", ["sandbox.simulator", "serve", *limits])
         await run.start_piece(
             "fargate",
             [

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.integration.packager.stores import S3Server, run_moto, run_versitygw, sqs_client
+from tests.support.s3_servers import S3Server, run_moto, run_versitygw, sqs_client
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

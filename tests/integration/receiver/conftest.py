@@ -12,8 +12,8 @@ import pytest
 import yaml
 
 from entrypackage.resource import GROUP, PLURAL
-from tests.integration.receiver.running import KeyServer, RunningReceiver
-from tests.unit.receiver.signing import Signer
+from tests.support.receiver_process import KeyServer, RunningReceiver
+from tests.support.webhook_signing import Signer
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator

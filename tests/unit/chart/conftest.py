@@ -8,7 +8,7 @@ import pytest
 
 from sandbox.processes import SandboxError
 from sandbox.toolchain import Programs, Toolchain
-from tests.unit.chart.helm import EVERYTHING, MINIMAL, Helm, Rendered
+from tests.support.helm import EVERYTHING, MINIMAL, Helm, Rendered
 
 
 def find_programs() -> Programs:

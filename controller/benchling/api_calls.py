@@ -1,0 +1,82 @@
+"""What the groups of calls have in common: one way to ask, to walk through pages and to put an id into a path."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import quote
+
+from controller.benchling.errors import NotFound
+from controller.benchling.models import members, next_token
+from controller.benchling.wire import Request
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from controller.benchling.caller import Caller
+    from controller.benchling.priority import Priority
+    from controller.benchling.settings import BenchlingSettings
+    from controller.benchling.wire import Operation
+
+API: Final = "/api/v2"
+
+
+class Port:
+    """Asks Benchling through the one caller."""
+
+    def __init__(self, settings: BenchlingSettings, caller: Caller) -> None:
+        """Share a caller."""
+        self.settings = settings
+        self._caller = caller
+
+    async def _get(
+        self,
+        operation: Operation,
+        path: str,
+        query: Mapping[str, str] | None = None,
+        *,
+        priority: Priority,
+        deadline: float | None,
+    ) -> Any:
+        return await self._caller.call(Request(operation, API + path, query), priority, deadline)
+
+    async def _write(
+        self,
+        operation: Operation,
+        path: str,
+        body: Mapping[str, Any],
+        *,
+        priority: Priority,
+        deadline: float | None,
+    ) -> Any:
+        return await self._caller.call(Request(operation, API + path, body=body), priority, deadline)
+
+    async def _all_pages(
+        self,
+        operation: Operation,
+        path: str,
+        query: Mapping[str, str],
+        rows_key: str,
+        *,
+        priority: Priority,
+        deadline: float | None,
+    ) -> list[Any]:
+        """Return the rows of all pages; a page token that repeats ends it, like an absent one."""
+        rows: list[Any] = []
+        token: str | None = None
+        while True:
+            page = {**query, "pageSize": str(self.settings.page_size)}
+            if token is not None:
+                page["nextToken"] = token
+            answer = await self._get(operation, path, page, priority=priority, deadline=deadline)
+            rows += members(answer, rows_key, operation.name)
+            following = next_token(answer)
+            if following is None or following == token:
+                return rows
+            token = following
+
+
+def quoted(value: str) -> str:
+    """Quote an id for a path, so that nothing in it can leave its segment; raises `NotFound` for what cannot be one."""
+    if value in {"", ".", ".."}:
+        raise NotFound("Benchling has no object with such an id.", status=404)
+    return quote(value, safe="")

@@ -1,0 +1,149 @@
+"""Waiting for the rate budget: the ledger decides, this lets callers queue, give up and be woken."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections import deque
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from controller.benchling.priority import Priority
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from controller.benchling.clock import Clock
+    from controller.benchling.rate_window import BudgetNumbers, Charge, Ledger
+    from controller.benchling.wire import RateLimit
+
+
+@dataclass(slots=True, eq=False)
+class _Waiter:
+    since: float
+    ready: asyncio.Future[Charge]
+
+
+class Permit:
+    """The right to send one request; exactly one of `unused`, `ended` and `throttled` says what became of it."""
+
+    def __init__(self, budget: Budget, charge: Charge) -> None:
+        """Belong to a budget."""
+        self._budget = budget
+        self._charge = charge
+        self._open = True
+
+    def unused(self) -> None:
+        """Give it back: nothing was sent. Does nothing if the end is already told."""
+        if self._close():
+            self._budget.ledger.refund(self._charge)
+            self._budget.pump()
+
+    def ended(self, rate: RateLimit | None, *, accepted: bool) -> None:
+        """Say that the request is over; `accepted` if there was an answer that was not a 429."""
+        if self._close():
+            now = self._budget.clock.now()
+            self._budget.ledger.finish(now, self._charge, rate)
+            if accepted:
+                self._budget.ledger.accepted(now)
+            self._budget.pump()
+
+    def throttled(self, rate: RateLimit | None, retry_after: float | None, dice: float) -> bool:
+        """Say that the answer was a 429 about the rate of requests; return whether it is one of a storm."""
+        if not self._close():
+            return False
+        now = self._budget.clock.now()
+        self._budget.ledger.finish(now, self._charge, rate)
+        storm = self._budget.ledger.refused(now, self._charge, rate, retry_after, dice)
+        self._budget.pump()
+        return storm
+
+    def _close(self) -> bool:
+        was_open, self._open = self._open, False
+        return was_open
+
+
+class Budget:
+    """Hands out permits, first come first served within a priority, as the ledger allows."""
+
+    def __init__(self, clock: Clock, ledger: Ledger) -> None:
+        """Guard a ledger with a clock."""
+        self.clock = clock
+        self.ledger = ledger
+        self._waiting: dict[Priority, deque[_Waiter]] = {priority: deque() for priority in Priority}
+        self._alarm: asyncio.Task[None] | None = None
+        self._alarm_at = float("inf")
+
+    def numbers(self) -> BudgetNumbers:
+        """Return the budget as it stands."""
+        return self.ledger.numbers(self.clock.now())
+
+    @property
+    def waiting(self) -> Mapping[Priority, int]:
+        """How many callers wait, by priority."""
+        return {priority: len(queue) for priority, queue in self._waiting.items()}
+
+    async def acquire(self, priority: Priority) -> Permit:
+        """Wait for a permit. A caller that is cancelled leaves the queue and costs nothing."""
+        waiter = _Waiter(self.clock.now(), asyncio.get_running_loop().create_future())
+        queue = self._waiting[priority]
+        queue.append(waiter)
+        self.pump()
+        try:
+            return Permit(self, await waiter.ready)
+        except asyncio.CancelledError:
+            if waiter.ready.done() and not waiter.ready.cancelled() and waiter.ready.exception() is None:
+                self.ledger.refund(waiter.ready.result())
+                self.pump()
+            else:
+                with contextlib.suppress(ValueError):
+                    queue.remove(waiter)
+            raise
+
+    def turn_away(self, failure: Callable[[], Exception]) -> None:
+        """Let every caller that waits fail now, because waiting has lost its point."""
+        for queue in self._waiting.values():
+            while queue:
+                waiter = queue.popleft()
+                if not waiter.ready.done():
+                    waiter.ready.set_exception(failure())
+
+    def pump(self) -> None:
+        """Hand out what the ledger allows now, and set the alarm for when it may allow more."""
+        now = self.clock.now()
+        while heads := self._heads():
+            chosen = self.ledger.choose(now, heads)
+            if chosen is None:
+                self._set_alarm(now)
+                return
+            waiter = self._waiting[chosen].popleft()
+            waiter.ready.set_result(self.ledger.begin(now, chosen))
+
+    def close(self) -> None:
+        """Stop the alarm."""
+        if self._alarm is not None:
+            self._alarm.cancel()
+            self._alarm = None
+
+    def _heads(self) -> dict[Priority, float]:
+        heads = {}
+        for priority, queue in self._waiting.items():
+            while queue and queue[0].ready.done():
+                queue.popleft()
+            if queue:
+                heads[priority] = queue[0].since
+        return heads
+
+    def _set_alarm(self, now: float) -> None:
+        due = self.ledger.next_change(now)
+        if due is None or (self._alarm is not None and not self._alarm.done() and self._alarm_at <= due):
+            return
+        if self._alarm is not None:
+            self._alarm.cancel()
+        self._alarm_at = due
+        self._alarm = asyncio.create_task(self._ring(due - now), name="benchling-budget")
+
+    async def _ring(self, seconds: float) -> None:
+        await self.clock.sleep(seconds)
+        self._alarm = None
+        self.pump()

@@ -1,0 +1,103 @@
+"""Carries out the planned action: intent is written before effect, and what exists is adopted."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Self, assert_never
+
+from controller import metrics
+from controller.decisions import plan, transitions
+from controller.reconciler.exporting import Exporting
+from controller.reconciler.job_steps import Packing
+from controller.reconciler.outcomes import Outcomes
+from controller.reconciler.status_store import StatusStore
+from entrypackage.kubernetes import JOBS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from random import Random
+
+    from controller.benchling.client import BenchlingClient
+    from controller.reconciler.events import EventRecorder
+    from controller.reconciler.exports_in_flight import Notebook
+    from controller.settings import ControllerSettings
+    from entrypackage.kubernetes import Kubernetes
+    from entrypackage.resource import EntryPackage
+
+
+@dataclass(frozen=True, slots=True)
+class Executor:
+    """Does what was planned, through the guarded client: nothing is written without the Lease."""
+
+    store: StatusStore
+    exporting: Exporting
+    packing: Packing
+    outcomes: Outcomes
+
+    @classmethod
+    def assemble(
+        cls,
+        kubernetes: Kubernetes,
+        benchling: BenchlingClient,
+        settings: ControllerSettings,
+        notebook: Notebook,
+        events: EventRecorder,
+        random: Random,
+        monotonic: Callable[[], float],
+        credential_version: Callable[[], str],
+    ) -> Self:
+        """Put the parts together; `random` is for jitter, `monotonic` a clock in seconds."""
+        store = StatusStore(kubernetes, settings.namespace, notebook)
+        outcomes = Outcomes(store, events, settings.retry, random, credential_version)
+        exporting = Exporting(store, benchling, notebook, events, outcomes, random, monotonic)
+        packing = Packing(store, benchling, settings, events, exporting, outcomes, monotonic)
+        return cls(store, exporting, packing, outcomes)
+
+    async def execute(self, action: plan.Step, seen: plan.Observation) -> None:
+        """Carry out one action; raises `ConflictError` if it was overtaken and `KubernetesError` to try again."""
+        package = seen.package
+        metrics.ACTIONS.labels(type(action).__name__).inc()
+        match action:
+            case plan.WriteStatus():
+                await self.store.put(package, action.status)
+            case plan.BeginAttempt():
+                await self.exporting.begin(package)
+            case plan.ReuseExport():
+                again = transitions.begin_again_with_same_export(package, datetime.now(UTC))
+                await self.store.decide(package, again)
+            case plan.RenewExport():
+                await self.exporting.renew(package)
+            case plan.RecordTask():
+                await self.exporting.record_task(package, action.task)
+            case plan.PollExport():
+                await self.exporting.poll(package)
+            case plan.MakeOrder():
+                await self.packing.make_order(package)
+            case plan.CreateJob():
+                await self.packing.create_job(package)
+            case plan.StorePackage():
+                await self.outcomes.succeed(package, action.report)
+            case plan.FailAttempt():
+                self.forget(package)
+                await self.outcomes.fail(
+                    package, action.failure, action.message, touched=action.touched, progress=action.progress
+                )
+            case plan.DeleteJob():
+                await self._delete_job(package, action)
+            case _:
+                assert_never(action)
+
+    async def poll(self, package: EntryPackage) -> bool:
+        """Look at the export; return whether anything but the time of the next look has changed."""
+        return await self.exporting.poll(package)
+
+    def forget(self, package: EntryPackage) -> None:
+        """Stop counting the export of an attempt that is given up or of an object that is gone."""
+        attempt = package.status.attempt
+        self.exporting.forget(attempt.export.task_id if attempt is not None and attempt.export is not None else None)
+
+    async def _delete_job(self, package: EntryPackage, action: plan.DeleteJob) -> None:
+        """Delete the order before the Job: while the Job is there, it tells that the order is to go."""
+        await self.outcomes.delete_order(package, action.job.attempt)
+        await self.store.kubernetes.delete(JOBS, self.store.namespace, action.job.name, uid=action.job.uid)

@@ -1,0 +1,214 @@
+"""From a trigger to an archive: the entry is read, the export asked for and looked at."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, assert_never
+
+from controller import metrics
+from controller.benchling.errors import BenchlingFailure, ExportOutcomeUnknown, Rejected
+from controller.benchling.models import TaskFailed, TaskGone, TaskId, TaskRunning, TaskSucceeded
+from controller.benchling.priority import Priority as CallPriority
+from controller.decisions import transitions
+from controller.decisions.conditions import Blocked
+from controller.decisions.orders import entry_facts, is_usable_display_id
+from controller.decisions.polling import next_poll_delay, polls_per_second, stretch_for
+from controller.reconciler.status_store import current_attempt
+from entrypackage.conditions import Reason
+from entrypackage.failures import FailureClass
+from entrypackage.model import render_time
+from entrypackage.telemetry import redact
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from random import Random
+
+    from controller.benchling.client import BenchlingClient
+    from controller.benchling.models import Entry
+    from controller.reconciler.events import EventRecorder
+    from controller.reconciler.exports_in_flight import Notebook
+    from controller.reconciler.outcomes import Outcomes
+    from controller.reconciler.status_store import StatusStore
+    from entrypackage.resource import EntryPackage
+
+
+@dataclass(slots=True)
+class Exporting:
+    """Has entries exported."""
+
+    store: StatusStore
+    benchling: BenchlingClient
+    notebook: Notebook
+    events: EventRecorder
+    outcomes: Outcomes
+    random: Random
+    monotonic: Callable[[], float]
+    _beginning: int = 0
+    _last_stretch: float = 1.0
+    _stretched_at: float = float("-inf")
+
+    def has_room(self, kept: int = 0) -> bool:
+        """Whether another export may be started, those counted that are about to be and `kept` others."""
+        return self.benchling.free_exports > self._beginning + kept
+
+    def forget(self, task: str | None) -> None:
+        """Stop counting an export that nobody looks at any more."""
+        if task is not None:
+            self.benchling.forget_export(task)
+
+    async def begin(self, package: EntryPackage) -> None:
+        """Read the entry, write the intent, ask for the export."""
+        self._beginning += 1
+        try:
+            begun = await self._read_and_write_intent(package)
+        finally:
+            self._beginning -= 1
+        if begun is not None:
+            await self._ask(begun)
+
+    async def _read_and_write_intent(self, package: EntryPackage) -> EntryPackage | None:
+        now = datetime.now(UTC)
+        try:
+            entry = await self.benchling.get_entry(package.spec.entry_id, priority=self._urgency(package))
+        except BenchlingFailure as failure:
+            await self.outcomes.fail_unread(package, failure, now)
+            return None
+        if not is_usable_display_id(entry.display_id):
+            await self.outcomes.fail_unread(package, Rejected(_no_display_id(entry), status=200), now)
+            return None
+        facts = entry_facts(entry)
+        old = package.status.entry
+        package = await self.store.decide(package, transitions.begin(package, facts, now))
+        if old is not None and old.display_id != facts.display_id:
+            text = f"The entry was {old.display_id} and is {facts.display_id} now: a new package is made, the old kept."
+            await self.events.post(package, Reason.DISPLAY_ID_CHANGED, text, warning=True)
+        await self.events.post(package, Reason.EXPORTING, f"Attempt {package.status.attempts}: {_why(package)}.")
+        return package
+
+    async def renew(self, package: EntryPackage) -> None:
+        """The intent of an earlier process has an unknown outcome: ask again and count the orphan."""
+        try:
+            entry = await self.benchling.get_entry(package.spec.entry_id, priority=self._urgency(package))
+        except BenchlingFailure as failure:
+            await self.outcomes.fail(package, failure.failure, failure.message)
+            return
+        if not is_usable_display_id(entry.display_id):
+            await self.outcomes.fail(package, FailureClass.PROVIDER_REJECTED, _no_display_id(entry))
+            return
+        status = transitions.renew_export(package.status, entry_facts(entry), datetime.now(UTC))
+        package = await self.store.decide(package, status)
+        metrics.ORPHANED_EXPORTS.inc()
+        text = "Whether the last export was started is unknown, so it is asked for again."
+        await self.events.post(package, Reason.EXPORT_ORPHANED, text)
+        await self._ask(package)
+
+    async def _ask(self, package: EntryPackage) -> None:
+        """Ask for the export whose intent has just been written."""
+        note, attempt = self.store.note(package), current_attempt(package)
+        note.asked_for = attempt.export.intent_time if attempt.export is not None else None
+        try:
+            note.task = await self._start(package)
+        finally:
+            if note.task is None:
+                # Nothing is waited for any more, however it ended: what was not written is asked for again.
+                note.asked_for = None
+        if note.task is not None:
+            self._look_later(package)
+            await self.record_task(package, note.task)
+
+    async def _start(self, package: EntryPackage) -> str | None:
+        """Ask, and return the task's id; None if there is none, which is recorded as a failure."""
+        try:
+            return str(await self.benchling.start_export(package.spec.entry_id, priority=self._urgency(package)))
+        except ExportOutcomeUnknown as failure:
+            metrics.ORPHANED_EXPORTS.inc()
+            await self.outcomes.fail(package, failure.failure, failure.message)
+        except BenchlingFailure as failure:
+            await self.outcomes.fail(package, failure.failure, failure.message)
+        return None
+
+    async def record_task(self, package: EntryPackage, task: str) -> None:
+        """Write the task's id. It stays noted until that is done, because Benchling cannot be asked for it again."""
+        await self.store.record(package, lambda status: transitions.record_task(status, task))
+        self.store.note(package).task = None
+
+    async def poll(self, package: EntryPackage) -> bool:
+        """Look at the export; return whether anything but the time of the next look has changed."""
+        note, attempt = self.store.note(package), current_attempt(package)
+        if attempt.export is None or attempt.export.task_id is None:
+            raise ValueError("there is no export to look at")
+        try:
+            answer = await self.benchling.get_task(TaskId(attempt.export.task_id), priority=CallPriority.POLL)
+        except BenchlingFailure as failure:
+            return await self.endure(package, failure)
+        recovered = note.trouble is not None
+        note.trouble = None
+        match answer:
+            case TaskRunning():
+                self._look_later(package)
+                return recovered
+            case TaskSucceeded():
+                note.url = answer.url
+            case TaskFailed():
+                await self.outcomes.fail(
+                    package, FailureClass.EXPORT_FAILED, f"Benchling says: {redact(answer.message)[:500]}"
+                )
+            case TaskGone():
+                text = "Benchling no longer knows the export; it keeps one for 30 minutes."
+                await self.outcomes.fail(package, FailureClass.EXPORT_LOST, text)
+            case _:
+                assert_never(answer)
+        return True
+
+    def _look_later(self, package: EntryPackage) -> None:
+        note, export = self.store.note(package), current_attempt(package).export
+        age = (datetime.now(UTC) - export.intent_time).total_seconds() if export is not None else 0.0
+        note.next_look = self.monotonic() + next_poll_delay(max(0.0, age), self.random.random(), self._stretch())
+
+    def _stretch(self) -> float:
+        """Return the factor that keeps all looks within their share of the budget; reckoned at most once a second."""
+        now = self.monotonic()
+        if now - self._stretched_at >= 1.0:
+            budget = self.benchling.numbers.budget
+            ages = self.notebook.export_ages(datetime.now(UTC))
+            self._last_stretch = stretch_for(
+                ages, polls_per_second(budget.limit, self.benchling.settings.period_seconds)
+            )
+            self._stretched_at = now
+        return self._last_stretch
+
+    async def endure(self, package: EntryPackage, failure: BenchlingFailure) -> bool:
+        """Keep the attempt through an outage, for the export goes on without us; anything else ends it.
+
+        Returns whether anything but the time of the next look has changed.
+        """
+        if not failure.policy.is_outage:
+            await self.outcomes.fail(package, failure.failure, failure.message)
+            return True
+        note = self.store.note(package)
+        self._look_later(package)
+        pause = max(failure.retry_after_seconds or 0.0, 5.0) * self.random.uniform(1.0, 1.5)
+        note.next_look = max(note.next_look or 0.0, self.monotonic() + pause)
+        trouble = Blocked(failure.failure, f"{failure.message} {failure.policy.remedy}")
+        changed = note.trouble is None or note.trouble.reason != trouble.reason
+        if changed:
+            note.trouble = trouble
+        return changed
+
+    def _urgency(self, package: EntryPackage) -> CallPriority:
+        request = transitions.pending_triggers(package).request
+        attempt = package.status.attempt
+        asked = request is not None or (attempt is not None and attempt.notify_always)
+        return CallPriority.CLICK if asked else CallPriority.EXPORT
+
+
+def _no_display_id(entry: Entry) -> str:
+    return f"Benchling gives the entry no display id that can name a package: {entry.display_id[:64]!r}."
+
+
+def _why(package: EntryPackage) -> str:
+    attempt = current_attempt(package)
+    trigger = attempt.trigger
+    by = f" by {trigger.user_id}" if trigger.user_id else ""
+    return f"{trigger.type}{by} of {render_time(trigger.occurred_at)}"

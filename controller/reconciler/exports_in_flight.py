@@ -1,0 +1,132 @@
+"""What the leader knows and does not write down: exports being looked at, and its own last writes.
+
+All of it can be lost: a new leader asks again. What outlives the loss of the Lease is an answer that is not written
+yet, because Benchling cannot be asked for it a second time.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
+
+from controller.decisions.plan import ExportSeen
+
+if TYPE_CHECKING:
+    from pydantic import SecretStr
+
+    from controller.decisions.conditions import Blocked
+    from controller.watch.work_queue import Priority
+    from entrypackage.resource import EntryPackage
+
+
+@dataclass(slots=True)
+class Note:
+    """What is known of one object's attempt."""
+
+    uid: str
+    attempt: int
+    asked_for: datetime | None = None
+    """The intent whose request this process made."""
+    task: str | None = None
+    """Benchling's answer to that request, until it is written."""
+    url: SecretStr | None = None
+    """The archive's address, as last answered."""
+    next_look: float | None = None
+    """When it is asked next, by the monotonic clock in seconds."""
+    trouble: Blocked | None = None
+    """Why looking does not work at present."""
+    holder: str = ""
+    held_since: datetime | None = None
+    polling: EntryPackage | None = None
+    """Set while nothing but a look at the export is due: the object as it was."""
+
+    def export_seen(self, package: EntryPackage, now: datetime, monotonic: float) -> ExportSeen:
+        """Return what the plan may know of it."""
+        attempt = package.status.attempt
+        intent = attempt.export.intent_time if attempt is not None and attempt.export is not None else None
+        pause = None if self.next_look is None else self.next_look - monotonic
+        asked = intent is not None and intent == self.asked_for
+        return ExportSeen(
+            asked=asked,
+            task=self.task if asked else None,
+            ready=self.url is not None,
+            next_look=now + timedelta(seconds=pause) if pause is not None and pause > 0 else None,
+            trouble=self.trouble,
+        )
+
+
+@dataclass(slots=True)
+class Notebook:
+    """The notes by key (the object's name), and the newest resourceVersion that this process wrote of each."""
+
+    _notes: dict[str, Note] = field(default_factory=dict)
+    _written: dict[str, str] = field(default_factory=dict)
+    _for_room: dict[str, Priority] = field(default_factory=dict)
+
+    def note(self, key: str, uid: str, attempt: int) -> Note:
+        """Return the note of this very attempt, a blank one if the last was of another."""
+        known = self._notes.get(key)
+        if known is None or known.uid != uid or known.attempt != attempt:
+            known = self._notes[key] = Note(uid, attempt)
+        return known
+
+    def polling(self, key: str) -> Note | None:
+        """Return the note if nothing but a look at the export is due for this key."""
+        note = self._notes.get(key)
+        return note if note is not None and note.polling is not None else None
+
+    def touch(self, key: str) -> None:
+        """The object changed: a look alone will not do."""
+        self._for_room.pop(key, None)
+        if (note := self._notes.get(key)) is not None:
+            note.polling = None
+
+    def forget(self, key: str) -> None:
+        """The object is gone."""
+        self._notes.pop(key, None)
+        self._written.pop(key, None)
+        self._for_room.pop(key, None)
+
+    def clear(self) -> None:
+        """Leadership ended: keep nothing but answers that could not be written."""
+        self._notes = {
+            key: Note(note.uid, note.attempt, asked_for=note.asked_for, task=note.task)
+            for key, note in self._notes.items()
+            if note.task is not None
+        }
+        self._written.clear()
+        self._for_room.clear()
+
+    def wait_for_room(self, key: str, urgency: Priority) -> None:
+        """Only the limit of exports at once holds this object up."""
+        self._for_room[key] = urgency
+
+    def waits_for_room(self, key: str) -> Priority | None:
+        """Return its urgency if nothing but room is missing, as far as is known."""
+        return self._for_room.get(key)
+
+    def more_urgent_waiting(self, urgency: Priority) -> int:
+        """Return how many wait for room with a higher urgency."""
+        return sum(1 for other in self._for_room.values() if other < urgency)
+
+    def wrote(self, key: str, version: str) -> None:
+        """Remember our own write, so that its echo on the watch is no news."""
+        self._written[key] = version
+
+    def is_echo(self, key: str, version: str) -> bool:
+        """Whether that version is our own last write."""
+        return self._written.get(key) == version
+
+    def export_ages(self, now: datetime) -> list[float]:
+        """Return for how many seconds each export that is being looked at has been in the making."""
+        exports = [
+            note.polling.status.attempt.export
+            for note in self._notes.values()
+            if note.polling is not None and note.polling.status.attempt is not None
+        ]
+        return [max(0.0, (now - export.intent_time).total_seconds()) for export in exports if export is not None]
+
+    def exports_in_flight(self) -> int:
+        """Return how many exports are being looked at."""
+        return sum(1 for note in self._notes.values() if note.polling is not None)

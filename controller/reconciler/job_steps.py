@@ -1,0 +1,167 @@
+"""From an archive to a packager at work: the order, its Secrets and the Job."""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Final
+
+from controller.benchling.errors import BenchlingFailure, NotFound
+from controller.benchling.links import entry_links
+from controller.benchling.priority import Priority as CallPriority
+from controller.decisions import transitions
+from controller.decisions.jobs import build_job, build_secrets, controlling_owner, read_job, read_pod
+from controller.decisions.orders import build_order, entry_checksum, entry_facts, is_usable_display_id
+from controller.reconciler.status_store import current_attempt
+from entrypackage import identity
+from entrypackage.conditions import Reason
+from entrypackage.failures import Failure, FailureClass
+from entrypackage.kubernetes import JOBS, PODS, SECRETS, AlreadyExistsError, ConflictError, KubernetesError
+from entrypackage.order import encode_order
+from entrypackage.resource import JobRef
+from entrypackage.telemetry import redact
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from controller.benchling.client import BenchlingClient
+    from controller.benchling.models import Entry
+    from controller.reconciler.events import EventRecorder
+    from controller.reconciler.exporting import Exporting
+    from controller.reconciler.exports_in_flight import Note
+    from controller.reconciler.outcomes import Outcomes
+    from controller.reconciler.status_store import StatusStore
+    from controller.settings import ControllerSettings
+    from entrypackage.kubernetes import Kind, Object
+    from entrypackage.resource import Attempt, EntryPackage
+
+HOLDER_PAUSE_SECONDS: Final = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Packing:
+    """Makes orders and Jobs."""
+
+    store: StatusStore
+    benchling: BenchlingClient
+    settings: ControllerSettings
+    events: EventRecorder
+    exporting: Exporting
+    outcomes: Outcomes
+    monotonic: Callable[[], float]
+
+    async def make_order(self, package: EntryPackage) -> None:
+        """Write the order into Secrets; what the API server refuses for good ends the attempt."""
+        await self._or_fail(package, self._make_order)
+
+    async def create_job(self, package: EntryPackage) -> None:
+        """Create or adopt the Job once the destination is free; a refusal for good ends the attempt."""
+        await self._or_fail(package, self._create_job)
+
+    async def _or_fail(self, package: EntryPackage, step: Callable[[EntryPackage], Awaitable[None]]) -> None:
+        """Take a step; what will not pass by itself ends the attempt: a quota, an admission rule, a wrong setting."""
+        try:
+            await step(package)
+        except Failure as failure:
+            refused = failure
+        except ConflictError:
+            raise
+        except KubernetesError as error:
+            if error.may_pass or error.status == 404:
+                raise
+            text = redact(f"The API server refused the packager's order or Job: {error.message}")
+            refused = Failure(FailureClass.INTERNAL, text)
+        else:
+            return
+        await self.outcomes.fail(package, refused.failure, refused.message)
+
+    async def _make_order(self, package: EntryPackage) -> None:
+        note, attempt = self.store.note(package), current_attempt(package)
+        if note.url is None:
+            raise ValueError("there is no archive to order")
+        try:
+            entry = await self.benchling.get_entry(package.spec.entry_id, priority=CallPriority.READ)
+            links = await self.benchling.link_names(entry_links(entry), cap=self.settings.name_lookups)
+            sizes = await self._attachment_sizes(entry) if attempt.re_exports else {}
+        except BenchlingFailure as failure:
+            await self.exporting.endure(package, failure)
+            return
+        if not is_usable_display_id(entry.display_id):
+            raise Failure(FailureClass.PROVIDER_REJECTED, "The entry's display id can no longer name a package.")
+        note.trouble = None
+        order = build_order(package, entry, links, sizes, note.url, self.settings)
+        encoded = encode_order(order)
+        package = await self.store.decide(
+            package,
+            transitions.record_order(
+                package.status,
+                encoded.digest,
+                len(encoded.parts),
+                entry_facts(entry),
+                entry_checksum(entry),
+                datetime.now(UTC),
+            ),
+        )
+        await self.outcomes.delete_order(package, attempt.number, keep=encoded.digest)
+        for secret in build_secrets(package, attempt, encoded):
+            await self._create_or_adopt(SECRETS, package, secret)
+
+    async def _attachment_sizes(self, entry: Entry) -> dict[str, int]:
+        """Return the sizes of the entry's attachments, by which those that an export lacks are told; one call each."""
+        sizes = {}
+        for file_id in entry.external_file_ids():
+            with contextlib.suppress(NotFound):
+                file = await self.benchling.external_file(entry.id, file_id, priority=CallPriority.READ)
+                if file.size is not None:
+                    sizes[file_id] = file.size
+        return sizes
+
+    async def _create_or_adopt(self, kind: Kind, package: EntryPackage, body: Object) -> Object:
+        """Create an object of ours; one that is there already must be ours."""
+        try:
+            return await self.store.kubernetes.create(kind, self.store.namespace, body)
+        except AlreadyExistsError:
+            known = await self.store.kubernetes.get(kind, self.store.namespace, body["metadata"]["name"])
+            if controlling_owner(known) != package.metadata.uid:
+                name = body["metadata"]["name"]
+                raise Failure(FailureClass.INTERNAL, f"The {kind.plural} name {name} belongs to another.") from None
+            return known
+
+    async def _create_job(self, package: EntryPackage) -> None:
+        note, attempt = self.store.note(package), current_attempt(package)
+        facts = package.status.entry
+        if facts is None:
+            raise ValueError("an order was made without the entry's facts")
+        name = f"{self.settings.destination.prefix}/{facts.display_id}"
+        destination = identity.destination_hash(self.settings.destination.bucket, name)
+        if not await self._destination_is_free(package, attempt, destination, note):
+            return
+        body = build_job(package, attempt, destination, self.settings.packager, self.settings.timing)
+        job = read_job(await self._create_or_adopt(JOBS, package, body))
+        reference = JobRef(name=job.name, uid=job.uid, created_at=job.created_at)
+        package = await self.store.record(package, lambda status: transitions.record_job(status, reference))
+        await self.events.post(package, Reason.JOB_CREATED, f"Job {job.name} streams the archive to S3.")
+
+    async def _destination_is_free(self, package: EntryPackage, attempt: Attempt, destination: str, note: Note) -> bool:
+        """Whether no other attempt may still write there; asks the API server, not a cache."""
+        selector = f"{identity.LABEL_DESTINATION}={destination}"
+        ours = (package.metadata.uid, attempt.number)
+        jobs = [
+            read_job(job) for job in await self.store.kubernetes.list_all(JOBS, self.store.namespace, labels=selector)
+        ]
+        pods = [
+            read_pod(pod) for pod in await self.store.kubernetes.list_all(PODS, self.store.namespace, labels=selector)
+        ]
+        other_jobs = [job for job in jobs if (job.owner_uid, job.attempt) != ours and not job.is_finished]
+        for job in other_jobs:
+            if job.owner_uid == package.metadata.uid and not job.deleting:
+                await self.store.kubernetes.delete(JOBS, self.store.namespace, job.name, uid=job.uid)
+        holder = next((p for p in pods if (p.owner_uid, p.attempt) != ours and not p.is_finished), None)
+        note.holder = f"pod {holder.name}" if holder else f"job {other_jobs[0].name}" if other_jobs else ""
+        if not note.holder:
+            note.held_since = note.next_look = None
+            return True
+        note.held_since = note.held_since or datetime.now(UTC)
+        note.next_look = self.monotonic() + HOLDER_PAUSE_SECONDS
+        return False

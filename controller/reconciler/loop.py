@@ -1,0 +1,170 @@
+"""The loop: take a key, observe, plan, execute, until there is nothing to do but wait."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Final
+
+from controller import metrics
+from controller.decisions.plan import ROOM_SECONDS, Wait, plan
+from controller.reconciler.observe import UnreadableObjectError
+from controller.reconciler.status_store import StaleError
+from controller.watch.feed import urgency
+from controller.watch.lease import NotLeadingError
+from entrypackage.kubernetes import ConflictError, KubernetesError
+
+if TYPE_CHECKING:
+    from controller.decisions.plan import Observation
+    from controller.reconciler.execute import Executor
+    from controller.reconciler.exports_in_flight import Notebook
+    from controller.reconciler.observe import Observer
+    from controller.settings import ControllerSettings
+    from controller.watch.work_queue import WorkQueue
+
+log = logging.getLogger(__name__)
+
+STEPS: Final = 24
+"""More steps in one visit than any attempt has; a loop that goes on beyond them is a defect."""
+CONFLICT_SECONDS: Final = 0.2
+TROUBLE_SECONDS: Final = (1.0, 2.0, 5.0, 10.0, 30.0, 60.0)
+
+
+@dataclass(slots=True)
+class Reconciler:
+    """Works on keys from the queue while this process leads."""
+
+    queue: WorkQueue
+    observer: Observer
+    executor: Executor
+    notebook: Notebook
+    settings: ControllerSettings
+    _troubles: dict[str, int] = field(default_factory=dict)
+    _visits: set[asyncio.Future[None]] = field(default_factory=set)
+    _draining: bool = False
+
+    async def run(self) -> None:
+        """Run the workers until cancelled; raises `NotLeadingError` in a group once the Lease is lost."""
+        async with asyncio.TaskGroup() as workers:
+            for _ in range(self.settings.workers):
+                workers.create_task(self._work())
+
+    async def drain(self) -> None:
+        """Take no more keys and return when nothing is being worked on."""
+        self._draining = True
+        while self._visits:
+            await asyncio.wait(set(self._visits))
+
+    async def _work(self) -> None:
+        while True:
+            key = await self.queue.take()
+            if self._draining:
+                return
+            visit = asyncio.ensure_future(self._visit(key))
+            self._visits.add(visit)
+            try:
+                await visit
+            finally:
+                self._visits.discard(visit)
+                self.queue.done(key)
+                metrics.QUEUE_DEPTH.set(len(self.queue))
+
+    async def _visit(self, key: str) -> None:
+        """Visit one object; whatever goes wrong is logged and tried again later, but the loss of the Lease."""
+        started = time.monotonic()
+        try:
+            await self._reconcile(key)
+            self._troubles.pop(key, None)
+            metrics.RECONCILES.labels("done").inc()
+        except NotLeadingError:
+            raise
+        except (ConflictError, StaleError) as overtaken:
+            metrics.RECONCILES.labels("overtaken").inc()
+            log.debug("overtaken", extra={"entrypackage": key, "why": str(overtaken)})
+            self.queue.add(key, delay=CONFLICT_SECONDS)
+        except UnreadableObjectError as unreadable:
+            metrics.RECONCILES.labels("unreadable").inc()
+            log.error("not readable", extra={"entrypackage": key, "why": str(unreadable)})  # noqa: TRY400
+        except KubernetesError as trouble:
+            metrics.RECONCILES.labels("kubernetes").inc()
+            log.warning("the API server refused or was away", extra={"entrypackage": key, "why": str(trouble)})
+            self._again(key)
+        except Exception:
+            # The supervisor: a defect in the handling of one object must not end the work on all others.
+            metrics.RECONCILES.labels("defect").inc()
+            log.exception("a defect", extra={"entrypackage": key})
+            self._again(key)
+        finally:
+            metrics.RECONCILE_SECONDS.observe(time.monotonic() - started)
+
+    def _again(self, key: str) -> None:
+        count = self._troubles.get(key, 0)
+        self._troubles[key] = count + 1
+        self.queue.add(key, delay=TROUBLE_SECONDS[min(count, len(TROUBLE_SECONDS) - 1)])
+
+    async def _reconcile(self, key: str) -> None:
+        if self._waits_for_room(key) or await self._look_only(key):
+            return
+        last = self.notebook.polling(key)
+        self.notebook.touch(key)
+        for _ in range(STEPS):
+            now = datetime.now(UTC)
+            seen = await self.observer.observe(key, now, time.monotonic())
+            if seen is None:
+                if last is not None and last.polling is not None:
+                    self.executor.forget(last.polling)
+                self.notebook.forget(key)
+                return
+            action = plan(seen, now, self.settings.timing)
+            if isinstance(action, Wait):
+                self._wait(key, seen, action, now)
+                return
+            await self.executor.execute(action, seen)
+        raise RuntimeError(f"{key} did not come to rest in {STEPS} steps")
+
+    def _waits_for_room(self, key: str) -> bool:
+        """Put a key back that only waits for another export's end, without asking anybody."""
+        priority = self.notebook.waits_for_room(key)
+        if priority is None or self.executor.exporting.has_room(self.notebook.more_urgent_waiting(priority)):
+            return False
+        self.queue.add(key, delay=ROOM_SECONDS, priority=priority)
+        return True
+
+    async def _look_only(self, key: str) -> bool:
+        """Look at the export if that is all that is due, without a word to the API server.
+
+        Returns whether that was all; False: something is new, or more than a look is due.
+        """
+        note = self.notebook.polling(key)
+        if note is None or note.polling is None or note.next_look is None:
+            return False
+        attempt = note.polling.status.attempt
+        if attempt is None or attempt.export is None or time.monotonic() < note.next_look:
+            return False
+        age = (datetime.now(UTC) - attempt.export.intent_time).total_seconds()
+        if age > self.settings.timing.export_deadline_seconds or await self.executor.poll(note.polling):
+            return False
+        self.queue.add(key, delay=max(0.0, note.next_look - time.monotonic()))
+        return True
+
+    def _wait(self, key: str, seen: Observation, action: Wait, now: datetime) -> None:
+        attempt = seen.package.status.attempt
+        looking = (
+            attempt is not None
+            and attempt.failure is None
+            and attempt.order_digest is None
+            and seen.export.next_look is not None
+            and not seen.package.spec.suspend
+        )
+        if looking:
+            note = self.notebook.note(key, seen.package.metadata.uid, attempt.number if attempt else 0)
+            note.polling = seen.package
+        if action.for_room and not seen.jobs:
+            self.notebook.wait_for_room(key, urgency(seen.package))
+        if action.until is not None:
+            delay = max(0.0, (action.until - now).total_seconds())
+            self.queue.add(key, delay=delay, priority=urgency(seen.package))
+        metrics.EXPORTS_IN_FLIGHT.set(self.notebook.exports_in_flight())

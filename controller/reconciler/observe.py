@@ -1,0 +1,121 @@
+"""Reads everything that a decision about one object depends on, straight from the API server."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pydantic import ValidationError
+
+from controller.decisions.jobs import read_job, read_pod
+from controller.decisions.plan import Observation
+from entrypackage import identity
+from entrypackage.kubernetes import ENTRY_PACKAGES, JOBS, PODS, SECRETS, NotFoundError
+from entrypackage.resource import EntryPackage
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from datetime import datetime
+
+    from controller.decisions.jobs import PodView
+    from controller.reconciler.exports_in_flight import Notebook
+    from controller.reconciler.recovery import Recovery
+    from entrypackage.kubernetes import Kubernetes
+    from entrypackage.resource import Attempt
+
+
+class UnreadableObjectError(Exception):
+    """An EntryPackage that this release cannot read; the text names the members."""
+
+
+class Observer:
+    """Makes observations in one namespace."""
+
+    def __init__(
+        self,
+        kubernetes: Kubernetes,
+        namespace: str,
+        notebook: Notebook,
+        recovery: Recovery,
+        has_room: Callable[[], bool],
+    ) -> None:
+        """Read through this client; never from a cache, so that no decision rests on an old version."""
+        self._kubernetes = kubernetes
+        self._namespace = namespace
+        self._notebook = notebook
+        self._recovery = recovery
+        self._has_room = has_room
+
+    async def read(self, key: str) -> EntryPackage | None:
+        """Return the object, or None if it is gone; raises `UnreadableObjectError`."""
+        try:
+            body = await self._kubernetes.get(ENTRY_PACKAGES, self._namespace, key)
+        except NotFoundError:
+            return None
+        return parse_package(body)
+
+    async def observe(self, key: str, now: datetime, monotonic: float) -> Observation | None:
+        """Return the observation, or None if the object is gone.
+
+        Jobs are read before the object that their fate is decided by.
+        """
+        package = await self.read(key)
+        if package is None:
+            return None
+        if package.status.attempts == 0:
+            return Observation(package, room=self._has_room())
+        owned = f"{identity.LABEL_OWNER}={package.metadata.uid}"
+        selector = f"{owned},{identity.LABEL_COMPONENT}={identity.COMPONENT_PACKAGER}"
+        jobs = tuple(read_job(job) for job in await self._kubernetes.list_all(JOBS, self._namespace, labels=selector))
+        if jobs:
+            package = await self.read(key)
+            if package is None:
+                return None
+        attempt = package.status.attempt
+        pods: tuple[PodView, ...] = ()
+        if attempt is not None and attempt.job is not None and attempt.failure is None:
+            mine = f"{selector},{identity.LABEL_ATTEMPT}={attempt.number}"
+            pods = tuple(read_pod(pod) for pod in await self._kubernetes.list_all(PODS, self._namespace, labels=mine))
+        note = self._notebook.note(key, package.metadata.uid, attempt.number if attempt is not None else 0)
+        return Observation(
+            package=package,
+            jobs=jobs,
+            pods=pods,
+            order_present=await self._order_present(package, attempt),
+            export=note.export_seen(package, now, monotonic),
+            holder=note.holder,
+            held_since=note.held_since,
+            room=self._has_room(),
+            benchling_back=self._recovery.since,
+            credential_version=self._recovery.version,
+        )
+
+    async def _order_present(self, package: EntryPackage, attempt: Attempt | None) -> bool:
+        if attempt is None or attempt.order_digest is None or attempt.job is not None or attempt.failure is not None:
+            return False
+        selector = order_selector(package, attempt.number)
+        found = {
+            secret["metadata"]["name"]
+            async for secret in self._kubernetes.pages(SECRETS, self._namespace, labels=selector, metadata_only=True)
+        }
+        wanted = {
+            identity.secret_name(package.metadata.uid, attempt.number, attempt.order_digest, part)
+            for part in range(attempt.order_parts or 0)
+        }
+        return bool(wanted) and wanted <= found
+
+
+def order_selector(package: EntryPackage, attempt: int) -> str:
+    """Return the label selector of an attempt's order Secrets."""
+    return (
+        f"{identity.LABEL_OWNER}={package.metadata.uid},{identity.LABEL_ATTEMPT}={attempt},"
+        f"{identity.LABEL_COMPONENT}={identity.COMPONENT_ORDER}"
+    )
+
+
+def parse_package(body: object) -> EntryPackage:
+    """Read an EntryPackage; raises `UnreadableObjectError`."""
+    try:
+        return EntryPackage.model_validate(body)
+    except ValidationError as error:
+        where = ", ".join(".".join(str(part) for part in item["loc"]) for item in error.errors()[:5])
+        raise UnreadableObjectError(f"this release cannot read {where}") from None

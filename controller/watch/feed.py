@@ -1,0 +1,133 @@
+"""What is there, as small projections: fed by the watch, replaced by full lists, because a watch can miss deletes."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+from controller import metrics
+from controller.decisions.conditions import in_progress
+from controller.decisions.transitions import pending_triggers
+from controller.reconciler.observe import UnreadableObjectError, parse_package
+from controller.watch.work_queue import Priority
+from entrypackage import identity
+from entrypackage.kubernetes import ENTRY_PACKAGES, JOBS, SECRETS
+from entrypackage.resource import KIND
+
+if TYPE_CHECKING:
+    from controller.reconciler.exports_in_flight import Notebook
+    from controller.watch.work_queue import WorkQueue
+    from entrypackage.kubernetes import Kubernetes, Object
+    from entrypackage.resource import EntryPackage
+
+log = logging.getLogger(__name__)
+
+_OURS: Final = f"{identity.LABEL_MANAGED_BY}={identity.MANAGED_BY}"
+
+
+def urgency(package: EntryPackage) -> Priority:
+    """Return who waits for this object."""
+    waiting = pending_triggers(package)
+    if waiting.request is not None:
+        return Priority.CLICK if waiting.request.type.startswith("v2.canvas.") else Priority.MANUAL
+    if waiting.event is not None and waiting.event.type.startswith(("sweep.", "backfill")):
+        return Priority.SWEEP
+    return Priority.EVENT
+
+
+@dataclass(slots=True)
+class Feed:
+    """Turns news from the watch and full lists into keys on the queue."""
+
+    kubernetes: Kubernetes
+    namespace: str
+    queue: WorkQueue
+    notebook: Notebook
+    _known: dict[str, str] = field(default_factory=dict)
+    """uid by name."""
+
+    def __len__(self) -> int:
+        """Return how many objects are known."""
+        return len(self._known)
+
+    def package_changed(self, body: Object, *, deleted: bool) -> None:
+        """Take news of an EntryPackage."""
+        metadata = body["metadata"]
+        name: str = metadata["name"]
+        if deleted:
+            self._known.pop(name, None)
+            # The visit finds it gone and forgets what is known of it, the export in the making included.
+            self.queue.add(name)
+            return
+        self._known[name] = metadata["uid"]
+        if self.notebook.is_echo(name, metadata["resourceVersion"]):
+            return
+        self.notebook.touch(name)
+        self._add(name, body)
+
+    def job_changed(self, body: Object) -> None:
+        """Take news of one of our Jobs: its owner is to be looked at."""
+        for owner in body["metadata"].get("ownerReferences") or []:
+            if owner.get("kind") == KIND and owner.get("controller"):
+                self.notebook.touch(owner["name"])
+                self.queue.add(owner["name"])
+
+    def _add(self, name: str, body: Object) -> None:
+        try:
+            self.queue.add(name, priority=urgency(parse_package(body)))
+        except UnreadableObjectError as unreadable:
+            log.error("not readable", extra={"entrypackage": name, "why": str(unreadable)})  # noqa: TRY400
+
+    async def resync(self) -> None:
+        """Replace what is known by a full list and look at every object; then remove orders that nobody needs."""
+        before = set(self._known)
+        # Orders first: one that is made while the rest is read belongs to an attempt that is not known yet.
+        orders = await self._orders()
+        owners: set[str] = set()
+        in_use: set[tuple[str, int]] = set()
+        listed: dict[str, str] = {}
+        async for body in self.kubernetes.pages(ENTRY_PACKAGES, self.namespace):
+            name = body["metadata"]["name"]
+            listed[name] = body["metadata"]["uid"]
+            try:
+                package = parse_package(body)
+            except UnreadableObjectError as unreadable:
+                log.error("not readable", extra={"entrypackage": name, "why": str(unreadable)})  # noqa: TRY400
+                continue
+            owners.add(package.metadata.uid)
+            if in_progress(package.status.attempt):
+                in_use.add((package.metadata.uid, package.status.attempts))
+            self.notebook.touch(name)
+            self.queue.add(name, priority=urgency(package))
+        for ghost in (self._known.keys() & before) - listed.keys():
+            metrics.GHOSTS.inc()
+            self.queue.add(ghost)
+        made_meanwhile = {name: uid for name, uid in self._known.items() if name not in before}
+        self._known = {**made_meanwhile, **listed}
+        await self._remove_unused(orders, in_use, owners)
+
+    async def _orders(self) -> list[Object]:
+        """Return the metadata of all order Secrets."""
+        labels = f"{_OURS},{identity.LABEL_COMPONENT}={identity.COMPONENT_ORDER}"
+        pages = self.kubernetes.pages(SECRETS, self.namespace, labels=labels, metadata_only=True)
+        return [secret["metadata"] async for secret in pages]
+
+    async def _remove_unused(self, orders: list[Object], in_use: set[tuple[str, int]], owners: set[str]) -> None:
+        """Delete order Secrets without a Job whose attempt is over: a crash left them between two writes.
+
+        Sound only if the orders were read before the objects, and these before the Jobs.
+        """
+        jobs = self.kubernetes.pages(JOBS, self.namespace, labels=_OURS, metadata_only=True)
+        needed = in_use | {_attempt_of(job["metadata"]) async for job in jobs}
+        for order in orders:
+            owner, attempt = _attempt_of(order)
+            if owner in owners and (owner, attempt) not in needed:
+                log.info("removing an unused order", extra={"secret": order["name"]})
+                await self.kubernetes.delete(SECRETS, self.namespace, order["name"], uid=order["uid"])
+
+
+def _attempt_of(metadata: Object) -> tuple[str, int]:
+    labels = metadata.get("labels") or {}
+    number = labels.get(identity.LABEL_ATTEMPT, "")
+    return labels.get(identity.LABEL_OWNER, ""), int(number) if number.isdecimal() else 0

@@ -1,0 +1,197 @@
+"""Learning what an archive holds: from its directory by ranges, or by reading all of it where ranges are refused."""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+from packager.archive.format import (
+    DEFLATED,
+    DESCRIPTOR_FLAG,
+    ENCRYPTED_FLAGS,
+    LOCAL_HEADER_BYTES,
+    STORED,
+    End,
+    Member,
+    decode_name,
+    find_end,
+    local_sizes,
+    parse_directory,
+    parse_local_header,
+    refused,
+    shown,
+)
+from packager.archive.unpack import PIECE_BYTES, Unpacker
+from packager.decisions.policy import Content, check_directory_size, examine, most_directory_bytes
+
+if TYPE_CHECKING:
+    from entrypackage.order import Limits
+    from packager.archive.source import Archive, Feed
+
+_NONE32: Final = 0xFFFFFFFF
+_END_BYTES: Final = 66_000
+"""The end records with the longest comment."""
+
+
+async def learn(archive: Archive, key_prefix: str, limits: Limits) -> Content:
+    """Return the archive's files, every rule of the directory kept; raises `Failure` (`ArchiveRefused`)."""
+    members, end = await (_by_ranges(archive, limits) if archive.ranged else _by_reading(archive, limits))
+    return examine(members, end, key_prefix, limits)
+
+
+async def _by_ranges(archive: Archive, limits: Limits) -> tuple[list[Member], End]:
+    assert archive.size is not None
+    end = find_end(archive.tail, archive.size)
+    check_directory_size(end, limits)
+    feed = archive.read(end.directory_offset, end.end_offset)
+    try:
+        raw = await feed.exactly(end.directory_bytes)
+    finally:
+        feed.close()
+    return parse_directory(raw, end), end
+
+
+@dataclass(slots=True)
+class _Seen:
+    """What was met on the way through the archive, by offset."""
+
+    members: dict[int, tuple[str, int, int, int]] = field(default_factory=dict)
+    """Name, packed, size, CRC-32."""
+    total: int = 0
+
+
+async def _by_reading(archive: Archive, limits: Limits) -> tuple[list[Member], End]:
+    feed = archive.read(0, None)
+    seen = _Seen()
+    try:
+        while (start := await feed.exactly(4)) == b"PK\x03\x04":
+            feed.unread(start)
+            await _pass_member(feed, seen, limits)
+        feed.unread(start)
+        begin = feed.at
+        tail = await _rest(feed, most_directory_bytes(len(seen.members)) + _END_BYTES)
+    finally:
+        feed.close()
+    archive.size = feed.at
+    end = find_end(tail, feed.at)
+    check_directory_size(end, limits)
+    if end.directory_offset != begin:
+        raise refused("The archive's directory is not behind its last member.")
+    members = parse_directory(tail[: end.directory_bytes], end)
+    met = {member.offset: (member.name, member.packed, member.size, member.crc32) for member in members}
+    if met != seen.members:
+        raise refused("The archive's directory does not list the members that the archive has.")
+    return members, end
+
+
+async def _rest(feed: Feed, most: int) -> bytes:
+    pieces = []
+    total = 0
+    while piece := await feed.some(PIECE_BYTES):
+        total += len(piece)
+        if total > most:
+            raise refused("The archive's directory is far larger than its members explain.")
+        pieces.append(piece)
+    return b"".join(pieces)
+
+
+async def _pass_member(feed: Feed, seen: _Seen, limits: Limits) -> None:
+    offset = feed.at
+    header = parse_local_header(await feed.exactly(LOCAL_HEADER_BYTES), f"byte {offset}")
+    trailing = await feed.exactly(header.trailing_bytes)
+    name = decode_name(trailing[: header.name_bytes], header.flags)
+    if len(seen.members) >= limits.max_members:
+        raise refused(f"The archive has more than the {limits.max_members} members that are taken.")
+    if header.flags & ENCRYPTED_FLAGS:
+        raise refused(f"The member {shown(name)} is encrypted.")
+    if header.method not in {STORED, DEFLATED}:
+        raise refused(f"The member {shown(name)} is compressed by method {header.method}; only deflate is read.")
+    described = bool(header.flags & DESCRIPTOR_FLAG)
+    packed, size = local_sizes(header, trailing)
+    if described and header.method == STORED and not packed and not name.endswith("/"):
+        raise refused(f"The member {shown(name)} is stored without its size, and the origin serves no ranges.")
+    if described and header.method == STORED and name.endswith("/"):
+        packed = size = 0
+    most = min(limits.max_member_bytes, limits.max_total_bytes - seen.total)
+    passed = _Passing(name, limits, most)
+    if described and header.method == DEFLATED:
+        await passed.until_its_end(feed)
+    else:
+        await passed.exactly(feed, header.method, packed)
+    if described:
+        await _descriptor(feed, passed)
+    elif (passed.packed, passed.size, passed.crc) != (packed, size, header.crc32):
+        raise refused(f"The content of {shown(name)} does not have the size or the CRC-32 that the archive claims.")
+    seen.total += passed.size
+    seen.members[offset] = (name, passed.packed, passed.size, passed.crc)
+
+
+class _Passing:
+    """Unpacks a member whose size may be unknown, within the limits, and keeps only its size and CRC-32."""
+
+    def __init__(self, name: str, limits: Limits, most: int) -> None:
+        self.packed = 0
+        self.size = 0
+        self.crc = 0
+        self._name = name
+        self._ratio = limits.max_ratio
+        self._most = most
+
+    async def exactly(self, feed: Feed, method: int, packed: int) -> None:
+        unpacker = Unpacker(Member(self._name, 0, packed, self._most, 0, method, 0, 0))
+        left = packed
+        while left:
+            piece = await feed.some(min(left, PIECE_BYTES))
+            if not piece:
+                raise refused("The archive ends too early.")
+            left -= len(piece)
+            self.packed += len(piece)
+            for out in unpacker.feed(piece):
+                self._count(out)
+        for out in unpacker.rest():
+            self._count(out)
+        self.crc = unpacker.crc32
+
+    async def until_its_end(self, feed: Feed) -> None:
+        unpacker = Unpacker(Member(self._name, 0, 0, self._most, 0, DEFLATED, 0, 0))
+        while not unpacker.ended:
+            piece = await feed.some(PIECE_BYTES)
+            if not piece:
+                raise refused("The archive ends too early.")
+            self.packed += len(piece)
+            for out in unpacker.feed(piece, open_ended=True):
+                self._count(out)
+        feed.unread(unpacker.behind)
+        self.packed -= len(unpacker.behind)
+        self.crc = unpacker.crc32
+
+    def _count(self, out: bytes) -> None:
+        self.size += len(out)
+        if self.size > self._most:
+            raise refused(f"The member {shown(self._name)} unpacks to more than the {self._most} bytes allowed.")
+        if self.size > max(self.packed, 1024) * self._ratio:
+            raise refused(f"The member {shown(self._name)} unpacks to more than {self._ratio} times its size.")
+
+
+async def _descriptor(feed: Feed, passed: _Passing) -> None:
+    """Read the data descriptor, of which four forms exist; the right one is the one that is true."""
+    plain = struct.pack("<3I", passed.crc, passed.packed & _NONE32, passed.size & _NONE32)
+    wide = struct.pack("<I2Q", passed.crc, passed.packed, passed.size)
+    met = await feed.exactly(4)
+    mark = b"PK\x07\x08"
+    if met == mark and not plain.startswith(mark):
+        met = await feed.exactly(4)
+    met += await feed.exactly(8)
+    if met == plain and not (wide.startswith(plain) and await _zeros_follow(feed)):
+        return
+    met += await feed.exactly(8)
+    if met != wide:
+        raise refused("A member's data descriptor differs from its content.")
+
+
+async def _zeros_follow(feed: Feed) -> bool:
+    """Whether the long form goes on: of an empty member it begins like the short one, but no header with zeros."""
+    following = await feed.exactly(4)
+    feed.unread(following)
+    return following == bytes(4)

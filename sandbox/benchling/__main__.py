@@ -1,7 +1,0 @@
-"""`python -m sandbox.benchling`."""
-
-import sys
-
-from sandbox.benchling.cli import main
-
-sys.exit(main())

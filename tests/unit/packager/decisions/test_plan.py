@@ -1,0 +1,328 @@
+"""What is put, skipped, removed and announced, as tables of situations."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from entrypackage.failures import Failure, FailureClass
+from packager.aws.store import Facts, Listed
+from packager.decisions.inventory import (
+    ClaimMark,
+    Entry,
+    Inventory,
+    InventoryDamagedError,
+    Notified,
+    Proven,
+    Standing,
+    parse_inventory,
+)
+from packager.decisions.plan import (
+    Missing,
+    check_claim,
+    claimed_inventory,
+    decide_announcement,
+    find_missing,
+    known_good,
+    plan_transfer,
+    publish,
+    skip_candidates,
+    understand,
+    withdrawn,
+)
+from packager.decisions.policy import METADATA_FILES
+from tests.support.archives import content_of, make_zip
+
+if TYPE_CHECKING:
+    from packager.decisions.policy import File
+
+MARK = ClaimMark("digest", "pod", "owner", 3)
+FILES = content_of(make_zip({"a.txt": b"a", "b.txt": b"bb"})).files
+A, B = FILES
+P, N, S = Standing.PUBLISHED, Standing.NEW, Standing.STALE
+
+names = st.text(st.characters(blacklist_categories=["Cs"]), min_size=1, max_size=20)
+entries = st.builds(
+    Entry,
+    st.none() | st.integers(0, 1 << 50),
+    st.none() | st.integers(0, (1 << 32) - 1),
+    st.sampled_from(Standing),
+)
+
+
+@given(st.dictionaries(names, entries), st.booleans(), st.lists(names), st.none() | st.just(MARK))
+def test_an_inventory_survives_writing_and_reading(
+    keys: dict[str, Entry],
+    settled: bool,
+    missing: list[str],
+    claim: ClaimMark | None,
+) -> None:
+    inventory = Inventory(
+        "etr_1", claim, keys, tuple(missing), len(missing), Notified("sum", None, "click", "id"),
+        canvas_id="cnvs_1", proven=Proven('"etag" 7', frozenset(missing)), settled=settled,
+    )  # fmt: skip
+
+    assert parse_inventory(inventory.to_json()) == inventory
+
+
+@pytest.mark.parametrize("raw", [b"", b"[]", b"{}", b"nonsense", b'{"format_version": 2}', b"\xff"])
+def test_what_is_no_inventory_is_damaged(raw: bytes) -> None:
+    with pytest.raises(InventoryDamagedError):
+        parse_inventory(raw)
+
+
+def described(owner: str = "etr_1", **more: object) -> bytes:
+    return json.dumps({"entry_id": owner, **more}).encode()
+
+
+def test_an_empty_destination_is_free() -> None:
+    previous = understand("etr_1", None, None, {}, "p/E/")
+
+    assert (previous.known, dict(previous.inventory.keys), previous.canvas_id) == (True, {}, None)
+
+
+@pytest.mark.parametrize(
+    ("inventory", "document"),
+    [
+        (Inventory("etr_2").to_json(), None),
+        (None, described("etr_2")),
+        (Inventory("etr_1").to_json(), described("etr_2")),
+    ],
+)
+def test_a_foreign_package_is_taken(inventory: bytes | None, document: bytes | None) -> None:
+    with pytest.raises(Failure) as caught:
+        understand("etr_1", inventory, document, {}, "p/E/")
+
+    assert caught.value.failure is FailureClass.DESTINATION_TAKEN
+
+
+def test_an_old_package_is_adopted_only_within_its_prefix() -> None:
+    rows = {"a.txt": {"s3_key": "p/E/a.txt"}, "evil": {"s3_key": "p/other/x"}, "gone.txt": {"s3_key": "p/E/gone.txt"}}
+    existing = {"a.txt": Listed(1, "e"), "entry.json": Listed(2, "e"), "mine.txt": Listed(3, "e")}
+
+    previous = understand("etr_1", None, described(files=rows, canvas_id="cnvs_1"), existing, "p/E/")
+
+    assert set(previous.inventory.keys) == {"a.txt", "entry.json"}
+    assert previous.canvas_id == "cnvs_1"
+
+
+@pytest.mark.parametrize("document", [b"{", b"[]", described(""), b"{}"])
+def test_an_unreadable_document_makes_the_package_unknown(document: bytes) -> None:
+    previous = understand("etr_1", None, document, {"a.txt": Listed(1, "e")}, "p/E/")
+
+    assert not previous.known
+    assert previous.notices
+
+
+@pytest.mark.parametrize("document", [b"{", b"[]", b"\xff", b"null"])
+def test_a_good_inventory_does_not_make_an_unreadable_document_known(document: bytes) -> None:
+    keys = {"a.txt": Entry(1, A.member.crc32, P)}
+    raw = Inventory("etr_1", keys=keys, canvas_id="cnvs_1").to_json()
+
+    previous = understand("etr_1", raw, document, {"a.txt": Listed(1, "e")}, "p/E/")
+
+    assert not previous.known
+    assert len(previous.notices) == 1
+    assert previous.inventory.keys == keys
+    assert previous.canvas_id == "cnvs_1"
+    assert skip_candidates(FILES, previous, {"a.txt": Listed(1, "e")}) == []
+
+
+@pytest.mark.parametrize(
+    ("noted", "document", "canvas"),
+    [
+        ("cnvs_1", None, "cnvs_1"),
+        ("cnvs_1", described(), "cnvs_1"),
+        ("cnvs_1", described(canvas_id="cnvs_2"), "cnvs_2"),
+        (None, described(canvas_id="cnvs_2"), "cnvs_2"),
+        (None, described(canvas_id=7), None),
+    ],
+)
+def test_the_canvas_is_known_from_either(noted: str | None, document: bytes | None, canvas: str | None) -> None:
+    previous = understand("etr_1", Inventory("etr_1", canvas_id=noted).to_json(), document, {}, "p/E/")
+
+    assert (previous.known, previous.canvas_id) == (True, canvas)
+    assert claimed_inventory(previous, MARK, FILES, {}).canvas_id == canvas
+
+
+def test_an_inventory_of_an_older_release_knows_no_canvas() -> None:
+    document = json.loads(Inventory("etr_1", canvas_id="cnvs_1").to_json())
+    del document["canvas_id"]
+
+    assert parse_inventory(json.dumps(document).encode()) == Inventory("etr_1")
+
+
+@pytest.mark.parametrize(
+    ("noted", "listed", "candidate"),
+    [
+        (Entry(1, A.member.crc32, P), Listed(1, "e"), True),
+        (Entry(1, A.member.crc32, N), Listed(1, "e"), True),
+        (Entry(1, A.member.crc32 ^ 1, P), Listed(1, "e"), False),
+        (Entry(None, None, P), Listed(1, "e"), False),
+        (Entry(1, A.member.crc32, P), Listed(2, "e"), False),
+        (Entry(1, A.member.crc32, P), None, False),
+        (None, Listed(1, "e"), False),
+    ],
+)
+def test_skipping_needs_inventory_and_listing(noted: Entry | None, listed: Listed | None, candidate: bool) -> None:
+    previous = understand(
+        "etr_1", Inventory("etr_1", keys={"a.txt": noted} if noted else {}).to_json(), None, {}, "p/E/"
+    )
+
+    found = skip_candidates(FILES, previous, {"a.txt": listed} if listed else {})
+
+    assert [file.name for file in found] == (["a.txt"] if candidate else [])
+
+
+@pytest.mark.parametrize(
+    ("facts", "where"),
+    [
+        (Facts(1, A.member.crc32, "e"), "skipped"),
+        (Facts(1, None, "e"), "replaced"),
+        (Facts(1, A.member.crc32 ^ 1, "e"), "replaced"),
+        (Facts(1, A.member.crc32, "e", "other settings"), "replaced"),
+        (None, "replaced"),
+    ],
+)
+def test_the_head_has_the_last_word(facts: Facts | None, where: str) -> None:
+    plan = plan_transfer(FILES, {"a.txt": Listed(1, "e")}, {"a.txt": facts}, "")
+
+    assert [file.name for file in getattr(plan, where)] == ["a.txt"]
+    assert [file.name for file in plan.new] == ["b.txt"]
+
+
+def claimed_over(keys: dict[str, Entry], existing: dict[str, Listed]) -> Inventory:
+    previous = understand("etr_1", Inventory("etr_1", keys=keys).to_json(), None, existing, "p/E/")
+    return claimed_inventory(previous, MARK, FILES, existing)
+
+
+def test_a_claim_lists_old_and_new_keys() -> None:
+    claimed = claimed_over({"old.txt": Entry(9, 9, P), "a.txt": Entry(5, 5, P)}, {"b.txt": Listed(7, "e")})
+
+    rows = {name: entry for name, entry in claimed.keys.items() if name not in METADATA_FILES}
+    assert rows == {
+        "old.txt": Entry(9, 9, P),
+        "a.txt": Entry(1, A.member.crc32, P),
+        "b.txt": Entry(2, B.member.crc32, P),
+    }
+    assert claimed.claim == MARK
+    assert not claimed.settled
+
+
+def test_a_refusal_removes_only_what_is_new() -> None:
+    previous = understand("etr_1", Inventory("etr_1", keys={"a.txt": Entry(5, 5, P)}).to_json(), None, {}, "p/E/")
+    claimed = claimed_inventory(previous, MARK, FILES, {})
+
+    inventory, removed = withdrawn(previous, claimed, keep_listed=False)
+
+    assert inventory.keys == {"a.txt": Entry(5, 5, P)}
+    assert set(removed) == {"b.txt", *METADATA_FILES}
+
+    listed, removed = withdrawn(previous, claimed, keep_listed=True)
+
+    assert set(listed.keys) == {"a.txt", *removed}
+    assert {listed.keys[name].standing for name in removed} == {N}
+
+
+@pytest.mark.parametrize(
+    ("known", "may_delete", "deletes", "kept"),
+    [
+        (True, True, ["old.txt", "stale.txt", "tried.txt"], {}),
+        (True, False, ["tried.txt"], {"old.txt": S, "stale.txt": S}),
+        (False, True, ["tried.txt"], {"old.txt": S, "stale.txt": S}),
+    ],
+)
+def test_deletes(known: bool, may_delete: bool, deletes: list[str], kept: dict[str, Standing]) -> None:
+    keys = {
+        "old.txt": Entry(1, 1, P),
+        "tried.txt": Entry(1, 1, N),
+        "stale.txt": Entry(1, 1, S),
+        "vanished.txt": Entry(1, 1, P),
+    }
+    existing = {name: Listed(1, "e") for name in ("old.txt", "stale.txt", "tried.txt")}
+    claimed = claimed_over(keys, existing)
+    package = {"a.txt": Entry(1, 1, P), "b.txt": Entry(2, 2, P), **{name: Entry(1, 1, P) for name in METADATA_FILES}}
+
+    published = publish(claimed, package, existing, known=known, may_delete=may_delete)
+
+    assert [name for name in published.deletes if name != "vanished.txt"] == deletes
+    assert {n: e.standing for n, e in published.inventory.keys.items() if n not in package and n in kept} == kept
+    assert published.kept_back == len(kept)
+
+
+def test_an_older_attempt_gives_way() -> None:
+    later = Inventory("etr_1", ClaimMark("d", "other", "owner", 4))
+
+    with pytest.raises(Failure, match="Attempt 4"):
+        check_claim(later, MARK)
+    check_claim(Inventory("etr_1", ClaimMark("d", "other", "another-owner", 4)), MARK)
+    check_claim(Inventory("etr_1", ClaimMark("d", "other", "owner", 2)), MARK)
+
+
+TOLD = Notified("sum", "evt_1", "click_1", "msg_1")
+
+
+@pytest.mark.parametrize(
+    ("notified", "checksum", "click", "always", "due"),
+    [
+        (None, "sum", None, False, True),
+        (TOLD, "other", None, False, True),
+        (TOLD, "sum", None, False, False),
+        (TOLD, "sum", "click_1", True, False),
+        (TOLD, "sum", "click_2", True, True),
+        (TOLD, "sum", "click_2", False, False),
+        (TOLD, "other", "click_1", True, True),
+    ],
+)
+def test_announcements(notified: Notified | None, checksum: str, click: str | None, always: bool, due: bool) -> None:
+    decision = decide_announcement(notified, checksum, click, always=always)
+
+    assert decision.due is due
+    assert decision.earlier_message_id == (None if due else "msg_1")
+
+
+def entry_with(*ids: str) -> dict[str, object]:
+    return {"days": [{"notes": [{"type": "external_file", "externalFileId": identity} for identity in ids]}]}
+
+
+@pytest.mark.parametrize(
+    ("files", "ids", "sizes", "missing"),
+    [
+        ({"E.pdf": b"", "a": b"1"}, ["x"], {}, Missing()),
+        ({"E.pdf": b"", "a": b"1"}, ["x", "x"], {}, Missing()),
+        ({"E.pdf": b""}, ["x"], {}, Missing(1, ("x",))),
+        ({"E.pdf": b"", "a": b"1"}, ["x", "y"], {}, Missing(1, ())),
+        ({"E.pdf": b"", "a": b"1"}, ["x", "y"], {"x": 1, "y": 2}, Missing(1, ("y",))),
+        ({"E.pdf": b"", "a": b"1", "b": b"2", "c": b"3"}, ["x"], {}, Missing()),
+    ],
+)
+def test_missing_attachments(files: dict[str, bytes], ids: list[str], sizes: dict[str, int], missing: Missing) -> None:
+    assert find_missing(entry_with(*ids), content_of(make_zip(files)).files, sizes) == missing
+
+
+def test_a_proof_holds_for_the_same_archive_and_the_same_content() -> None:
+    def row(file: File, crc: int | None = None) -> Entry:
+        return Entry(file.member.size, file.member.crc32 if crc is None else crc, P)
+
+    proven = Proven('"one" 7', frozenset({"a.txt", "b.txt", "gone.txt"}))
+    inventory = Inventory("etr_1", MARK, {"a.txt": row(A), "b.txt": row(B, crc=1)}, proven=proven)
+
+    assert known_good(FILES, inventory, '"one" 7') == {"a.txt"}
+    assert known_good(FILES, inventory, '"two" 7') == set()
+    assert known_good(FILES, inventory, None) == set()
+    assert known_good(FILES, replace(inventory, proven=None), None) == set()
+
+
+def test_no_proof_outlives_its_use() -> None:
+    proven = Proven('"one" 7', frozenset({"a.txt"}))
+    previous = understand("etr_1", Inventory("etr_1", MARK, {}, proven=proven).to_json(), None, {}, "p/E/")
+    claimed = claimed_inventory(previous, MARK, FILES, {})
+
+    assert claimed.proven == proven
+    assert publish(claimed, {}, {}, known=True, may_delete=True).inventory.proven is None
+    assert withdrawn(previous, claimed, keep_listed=False)[0].proven is None
