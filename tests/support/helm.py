@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 Object = dict[str, Any]
 
 CHART = ROOT / "charts" / "entrypackage-operator"
+CRDS = ROOT / "crds"
 MINIMAL = CHART / "ci" / "minimal-values.yaml"
 EVERYTHING = CHART / "ci" / "everything-values.yaml"
 SANDBOX = CHART / "ci" / "sandbox-values.yaml"

@@ -7,13 +7,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import yaml
 
-from tests.support.helm import CHART, EVERYTHING, MINIMAL, NAMESPACE, SANDBOX, Helm, Object, Rendered
+from tests.support.helm import CRDS, EVERYTHING, MINIMAL, NAMESPACE, SANDBOX, Helm, Object, Rendered
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 PROGRAMS = ("receiver", "controller")
-CRDS = CHART.parents[1] / "crds"
 GROUP = "benchling.quilt.bio"
 
 
