@@ -19,7 +19,7 @@ from sandbox.fargate.faults import Faults
 from sandbox.fargate.informer import Informer
 from sandbox.fargate.launches import LaunchBucket
 from sandbox.fargate.ledger import Ledger
-from sandbox.fargate.objects import INSTANCE, binding, event, node_name, node_object
+from sandbox.fargate.objects import INSTANCE, binding, event, node_address, node_name, node_object
 from sandbox.fargate.pod import Pod
 from sandbox.fargate.podrun import PodRun
 from sandbox.fargate.profiles import PROFILE_LABEL, Profile, select
@@ -269,7 +269,8 @@ class FargateNode:
     async def _take_over(self, pod: Pod) -> None:
         """A pod of an earlier run: its processes are dead, so it has ended; bill it until it is gone."""
         meta = pod.metadata
-        address = pod.status.pod_ip
+        # Not podIP: the earlier run may have ended before its first report.
+        address = node_address(pod.spec.node_name)
         self._addresses.reserve(address)
         size = provision(pod) or Size(250, 512)
         facts = PodFacts(pod, pod.spec.node_name, address, self.settings.host_address, size)
@@ -284,8 +285,7 @@ class FargateNode:
             await run.stay()
         finally:
             self._close(run)
-            if address:
-                self._addresses.give_back(address)
+            self._addresses.give_back(address)
             await _insist(lambda: self._api.delete(f"/api/v1/nodes/{pod.spec.node_name}"))
 
     async def _declare_lost(self, run: PodRun) -> None:

@@ -25,6 +25,11 @@ def node_name(address: str) -> str:
     return f"fargate-ip-{address.replace('.', '-')}.us-east-1.compute.internal"
 
 
+def node_address(name: str) -> str:
+    """The address of the pod of the Node with this name, the reverse of `node_name`."""
+    return name.partition(".")[0].removeprefix("fargate-ip-").replace("-", ".")
+
+
 def node_object(name: str, size: Size, kubelet_port: int, host_address: str, instance: str, now: str) -> Json:
     """A pod's own Node, ready; it is larger than the pod, as on Fargate."""
     capacity = {"cpu": str(max(2, -(-size.millicpu // 1000))), "memory": f"{size.mebibytes + 3072}Mi"}

@@ -82,9 +82,24 @@ async def test_killed_node_leaves_no_process(cluster: Cluster, start_node: Start
     async def none() -> bool | None:
         return not processes_of(word) or None
 
-    await until(none, "no process of the container lives", 5)
+    await until(none, "no process of the container lives")
     await start_node("--isolation", isolation)
     await cluster.until_phase("dies", "Failed")
+
+
+async def test_pod_without_a_report_is_lost_with_its_node(cluster: Cluster, start_node: StartFargate) -> None:
+    # A pull that does not end keeps the pod between its binding and the first report of its status.
+    node = await start_node("--pull-delay", "3600")
+    await cluster.create_pod("silent", pod_spec(python_container(SLEEPS), restartPolicy="Always"))
+    bound = await cluster.until_pod("silent", lambda pod: "nodeName" in pod["spec"], "its binding")
+    assert "podIP" not in bound["status"]
+    os.kill(node.pid, signal.SIGKILL)
+    await start_node()
+    lost = await cluster.until_phase("silent", "Failed")
+    assert lost["status"]["reason"] == "NodeLost"
+    await cluster.create_pod("next", pod_spec({"name": "main", "image": "x", "command": ["true"]}))
+    other = await cluster.until_phase("next", "Succeeded")
+    assert other["spec"]["nodeName"] != lost["spec"]["nodeName"]
 
 
 async def test_restarted_node_clears_left_overs(cluster: Cluster, start_node: StartFargate) -> None:
