@@ -22,7 +22,7 @@ from controller.benchling.settings import credentials_in
 from controller.health import serve_health
 from controller.reconciler.events import EventRecorder
 from controller.reconciler.execute import Executor
-from controller.reconciler.exports_in_flight import Notebook
+from controller.reconciler.exports_in_flight import ExportsInFlight
 from controller.reconciler.loop import Reconciler
 from controller.reconciler.observe import Observer
 from controller.reconciler.recovery import Recovery
@@ -59,13 +59,13 @@ class Controller:
         self._holder = os.environ.get("POD_NAME") or f"{socket.gethostname()}-{os.getpid()}"
         self._leadership = Leadership(kubernetes, settings.namespace, self._holder, settings.lease)
         self._kubernetes = kubernetes.guarded(self._leadership.check)
-        self._notebook = Notebook()
+        self._in_flight = ExportsInFlight()
         self._queue = WorkQueue(time.monotonic)
         self._benchling = benchling
         self._reconciler: Reconciler | None = None
         self._recovery = Recovery(credentials_in(settings.benchling.credentials_folder))
         benchling.on_recovery(self._recovery.happened)
-        self.feed = Feed(self._kubernetes, settings.namespace, self._queue, self._notebook)
+        self.feed = Feed(self._kubernetes, settings.namespace, self._queue, self._in_flight)
 
     async def campaign(self) -> None:
         """Act whenever the Lease is held, until cancelled."""
@@ -77,7 +77,7 @@ class Controller:
             await self._reconciler.drain()
 
     async def _lead(self) -> None:
-        self._notebook.clear()
+        self._in_flight.clear()
         metrics.LEADING.set(1)
         try:
             await self._recovery.start()
@@ -102,16 +102,16 @@ class Controller:
             kubernetes=self._kubernetes,
             benchling=self._benchling,
             settings=settings,
-            notebook=self._notebook,
+            in_flight=self._in_flight,
             events=EventRecorder(self._kubernetes, settings.namespace, self._holder),
             random=random.Random(),  # noqa: S311 - jitter, not secrets
             monotonic=time.monotonic,
             credential_version=lambda: self._recovery.version,
         )
         observer = Observer(
-            self._kubernetes, settings.namespace, self._notebook, self._recovery, executor.exporting.has_room
+            self._kubernetes, settings.namespace, self._in_flight, self._recovery, executor.exporting.has_room
         )
-        return Reconciler(self._queue, observer, executor, self._notebook, settings)
+        return Reconciler(self._queue, observer, executor, self._in_flight, settings)
 
     async def _resync_until_it_works(self) -> None:
         while True:

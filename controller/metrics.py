@@ -55,8 +55,8 @@ def read_client(client: BenchlingClient) -> None:
     numbers = client.numbers
     for state in type(numbers.breaker.state):
         BENCHLING_CIRCUIT.labels(state.value).set(1 if state is numbers.breaker.state else 0)
-    BENCHLING_LIMIT.set(numbers.budget.limit)
-    BENCHLING_USED.set(numbers.budget.used)
-    BENCHLING_THROTTLED.set(numbers.budget.throttled)
+    BENCHLING_LIMIT.set(numbers.rate.limit)
+    BENCHLING_USED.set(numbers.rate.used)
+    BENCHLING_THROTTLED.set(numbers.rate.throttled)
     BENCHLING_EXPORT_LIMIT.set(numbers.exports.limit)
     BENCHLING_EXPORTS.set(numbers.exports.running)

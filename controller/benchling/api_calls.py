@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 API: Final = "/api/v2"
 
 
-class Port:
+class ApiCalls:
     """Asks Benchling through the one caller."""
 
     def __init__(self, settings: BenchlingSettings, caller: Caller) -> None:

@@ -19,8 +19,8 @@ from controller.benchling.errors import (
     Throttled,
 )
 from controller.benchling.priority import Priority
-from controller.benchling.rate_limiter import Budget, Permit
-from controller.benchling.rate_window import Ledger
+from controller.benchling.rate_limiter import Permit, RateLimiter
+from controller.benchling.rate_window import RateWindow
 from controller.benchling.retry import RetryPolicy
 from controller.benchling.token import TOKEN, TOKEN_REQUEST, TokenSource, basic_authorization
 from controller.benchling.wire import Operation, Repeat, Request, exchange, read_json
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     import httpx
 
     from controller.benchling.clock import Clock
-    from controller.benchling.settings import BenchlingSettings, Credentials
+    from controller.benchling.settings import AppCredentials, BenchlingSettings
     from controller.benchling.wire import Answer
 
 _log = logging.getLogger(__name__)
@@ -77,7 +77,9 @@ class Caller:
         self._retry = RetryPolicy(max_tries=settings.max_tries)
         self._probe: asyncio.Task[None] | None = None
         self._recovered: list[Callable[[], None]] = []
-        self.budget = Budget(clock, Ledger(settings.requests_per_period, settings.period_seconds, settings.concurrency))
+        self.limiter = RateLimiter(
+            clock, RateWindow(settings.requests_per_period, settings.period_seconds, settings.concurrency)
+        )
         self.breaker = Breaker(settings.breaker_failures, self._breaker_changed)
         self.tokens = TokenSource(settings.credentials, self._ask_for_token, clock)
 
@@ -103,7 +105,7 @@ class Caller:
         """Stop everything that runs beside the calls."""
         if self._probe is not None:
             self._probe.cancel()
-        self.budget.close()
+        self.limiter.close()
         self.tokens.close()
 
     async def _until_done(self, call: _Call) -> Any:
@@ -157,7 +159,7 @@ class Caller:
         left = call.ends - self._clock.now()
         try:
             async with asyncio.timeout(left):
-                return await self.budget.acquire(call.priority)
+                return await self.limiter.acquire(call.priority)
         except TimeoutError:
             raise Throttled(
                 f"The rate budget left no room for {call.request.operation.name} within the call's deadline."
@@ -170,10 +172,10 @@ class Caller:
         except TimeoutError:
             raise ProviderDown("Benchling handed out no token within the call's deadline.") from None
 
-    async def _ask_for_token(self, credentials: Credentials) -> Answer:
+    async def _ask_for_token(self, credentials: AppCredentials) -> Answer:
         """Send the token request. It is charged to the budget but never waits for it: whoever waits holds a permit."""
-        ledger = self.budget.ledger
-        permit = Permit(self.budget, ledger.begin(self._clock.now(), Priority.READ))
+        window = self.limiter.window
+        permit = Permit(self.limiter, window.begin(self._clock.now(), Priority.READ))
         try:
             result = await self._send(
                 TOKEN_REQUEST, basic_authorization(credentials), permit, self._settings.request_timeout_seconds
@@ -247,7 +249,7 @@ class Caller:
         opened = state is BreakerState.OPEN and self._probe is None
         _log.log(logging.WARNING if opened else logging.INFO, "Circuit breaker", extra={"state": state.value})
         if opened:
-            self.budget.turn_away(self._circuit_open)
+            self.limiter.turn_away(self._circuit_open)
             self._probe = asyncio.create_task(self._probe_until_closed(), name="benchling-probe")
         elif state is BreakerState.CLOSED:
             for callback in self._recovered:
@@ -268,7 +270,7 @@ class Caller:
         self._probe = None
 
     async def _probe_once(self) -> None:
-        permit = await self.budget.acquire(Priority.CLICK)
+        permit = await self.limiter.acquire(Priority.CLICK)
         try:
             token = await self.tokens.current()
             await self._send(

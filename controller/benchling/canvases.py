@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from controller.benchling.api_calls import Port, quoted
+from controller.benchling.api_calls import ApiCalls, quoted
 from controller.benchling.errors import Rejected, SessionClosed
 from controller.benchling.models import App, Canvas, CanvasChange, Session, SessionMessage, read_canvas, read_wire
 from controller.benchling.priority import Priority
@@ -25,7 +25,7 @@ PATCH_SESSION: Final = Operation("sessions.patch", "PATCH")
 GET_APP: Final = Operation("apps.get", "GET")
 
 
-class CanvasCalls(Port):
+class CanvasCalls(ApiCalls):
     """What can be shown."""
 
     async def create_canvas(

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from controller.benchling.breaker import BreakerReading
     from controller.benchling.priority import Priority
-    from controller.benchling.rate_window import BudgetNumbers
+    from controller.benchling.rate_window import RateNumbers
     from controller.settings import BenchlingAccess
 
 
@@ -38,7 +38,7 @@ class ClientNumbers:
     """The client at one moment, for metrics and status."""
 
     breaker: BreakerReading
-    budget: BudgetNumbers
+    rate: RateNumbers
     exports: ExportNumbers
     waiting: Mapping[Priority, int]
     tokens_fetched: int
@@ -97,9 +97,9 @@ class BenchlingClient(EntryCalls, ExportCalls, CanvasCalls):
         """How breaker, budget and the rest stand."""
         return ClientNumbers(
             breaker=self.breaker,
-            budget=self._caller.budget.numbers(),
+            rate=self._caller.limiter.numbers(),
             exports=self._slots.numbers,
-            waiting=self._caller.budget.waiting,
+            waiting=self._caller.limiter.waiting,
             tokens_fetched=self._caller.tokens.fetched,
             possible_orphans=self._orphans,
             names_cached=len(self._cache),

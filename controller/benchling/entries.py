@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
-from controller.benchling.api_calls import Port, quoted
+from controller.benchling.api_calls import ApiCalls, quoted
 from controller.benchling.errors import AnswerUnreadable, NotFound, Rejected
 from controller.benchling.models import (
     Entry,
@@ -43,7 +43,7 @@ GET_FOLDER: Final = Operation("folders.get", "GET")
 LIST_FOLDERS: Final = Operation("folders.list", "GET")
 
 
-class EntryCalls(Port):
+class EntryCalls(ApiCalls):
     """What can be read."""
 
     _names: Names

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from controller.benchling.api_calls import Port, quoted
+from controller.benchling.api_calls import ApiCalls, quoted
 from controller.benchling.errors import AnswerUnreadable, ExportOutcomeUnknown, LimitReached, NotFound, OutcomeUnknown
 from controller.benchling.models import TaskGone, TaskId, TaskRunning, read_task
 from controller.benchling.priority import Priority
@@ -19,7 +19,7 @@ START_EXPORT: Final = Operation("exports.start", "POST", Repeat.UNSAFE, own_limi
 GET_TASK: Final = Operation("tasks.get", "GET")
 
 
-class ExportCalls(Port):
+class ExportCalls(ApiCalls):
     """What is exported."""
 
     _clock: Clock

@@ -1,4 +1,4 @@
-"""Waiting for the rate budget: the ledger decides, this lets callers queue, give up and be woken."""
+"""Waiting for the rate budget: the window decides, this lets callers queue, give up and be woken."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from controller.benchling.clock import Clock
-    from controller.benchling.rate_window import BudgetNumbers, Charge, Ledger
+    from controller.benchling.rate_window import Charge, RateNumbers, RateWindow
     from controller.benchling.wire import RateLimit
 
 
@@ -27,35 +27,35 @@ class _Waiter:
 class Permit:
     """The right to send one request; exactly one of `unused`, `ended` and `throttled` says what became of it."""
 
-    def __init__(self, budget: Budget, charge: Charge) -> None:
+    def __init__(self, limiter: RateLimiter, charge: Charge) -> None:
         """Belong to a budget."""
-        self._budget = budget
+        self._limiter = limiter
         self._charge = charge
         self._open = True
 
     def unused(self) -> None:
         """Give it back: nothing was sent. Does nothing if the end is already told."""
         if self._close():
-            self._budget.ledger.refund(self._charge)
-            self._budget.pump()
+            self._limiter.window.refund(self._charge)
+            self._limiter.pump()
 
     def ended(self, rate: RateLimit | None, *, accepted: bool) -> None:
         """Say that the request is over; `accepted` if there was an answer that was not a 429."""
         if self._close():
-            now = self._budget.clock.now()
-            self._budget.ledger.finish(now, self._charge, rate)
+            now = self._limiter.clock.now()
+            self._limiter.window.finish(now, self._charge, rate)
             if accepted:
-                self._budget.ledger.accepted(now)
-            self._budget.pump()
+                self._limiter.window.accepted(now)
+            self._limiter.pump()
 
     def throttled(self, rate: RateLimit | None, retry_after: float | None, dice: float) -> bool:
         """Say that the answer was a 429 about the rate of requests; return whether it is one of a storm."""
         if not self._close():
             return False
-        now = self._budget.clock.now()
-        self._budget.ledger.finish(now, self._charge, rate)
-        storm = self._budget.ledger.refused(now, self._charge, rate, retry_after, dice)
-        self._budget.pump()
+        now = self._limiter.clock.now()
+        self._limiter.window.finish(now, self._charge, rate)
+        storm = self._limiter.window.refused(now, self._charge, rate, retry_after, dice)
+        self._limiter.pump()
         return storm
 
     def _close(self) -> bool:
@@ -63,20 +63,20 @@ class Permit:
         return was_open
 
 
-class Budget:
-    """Hands out permits, first come first served within a priority, as the ledger allows."""
+class RateLimiter:
+    """Hands out permits, first come first served within a priority, as the window allows."""
 
-    def __init__(self, clock: Clock, ledger: Ledger) -> None:
-        """Guard a ledger with a clock."""
+    def __init__(self, clock: Clock, window: RateWindow) -> None:
+        """Guard a window with a clock."""
         self.clock = clock
-        self.ledger = ledger
+        self.window = window
         self._waiting: dict[Priority, deque[_Waiter]] = {priority: deque() for priority in Priority}
         self._alarm: asyncio.Task[None] | None = None
         self._alarm_at = float("inf")
 
-    def numbers(self) -> BudgetNumbers:
+    def numbers(self) -> RateNumbers:
         """Return the budget as it stands."""
-        return self.ledger.numbers(self.clock.now())
+        return self.window.numbers(self.clock.now())
 
     @property
     def waiting(self) -> Mapping[Priority, int]:
@@ -93,7 +93,7 @@ class Budget:
             return Permit(self, await waiter.ready)
         except asyncio.CancelledError:
             if waiter.ready.done() and not waiter.ready.cancelled() and waiter.ready.exception() is None:
-                self.ledger.refund(waiter.ready.result())
+                self.window.refund(waiter.ready.result())
                 self.pump()
             else:
                 with contextlib.suppress(ValueError):
@@ -109,15 +109,15 @@ class Budget:
                     waiter.ready.set_exception(failure())
 
     def pump(self) -> None:
-        """Hand out what the ledger allows now, and set the alarm for when it may allow more."""
+        """Hand out what the window allows now, and set the alarm for when it may allow more."""
         now = self.clock.now()
         while heads := self._heads():
-            chosen = self.ledger.choose(now, heads)
+            chosen = self.window.choose(now, heads)
             if chosen is None:
                 self._set_alarm(now)
                 return
             waiter = self._waiting[chosen].popleft()
-            waiter.ready.set_result(self.ledger.begin(now, chosen))
+            waiter.ready.set_result(self.window.begin(now, chosen))
 
     def close(self) -> None:
         """Stop the alarm."""
@@ -135,7 +135,7 @@ class Budget:
         return heads
 
     def _set_alarm(self, now: float) -> None:
-        due = self.ledger.next_change(now)
+        due = self.window.next_change(now)
         if due is None or (self._alarm is not None and not self._alarm.done() and self._alarm_at <= due):
             return
         if self._alarm is not None:

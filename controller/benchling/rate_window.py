@@ -12,7 +12,7 @@ Four rules, all of which must agree before a request is sent:
   tenant's hidden limit) also halves the limit, which then grows back by a tenth per period. If even lone requests are
   refused for two periods it was not our pace, and the limit is what it was before.
 
-A ledger starts with the same caution: one request goes alone, and what its answer says is left is the bucket.
+A window starts with the same caution: one request goes alone, and what its answer says is left is the bucket.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class _View:
 
 
 @dataclass(frozen=True, slots=True)
-class BudgetNumbers:
+class RateNumbers:
     """The budget at one moment, for metrics and status."""
 
     limit: int
@@ -81,7 +81,7 @@ class Charge:
     """Whether it was sent to see if anything is taken again."""
 
 
-class Ledger:
+class RateWindow:
     """Decides who may send now. All times are seconds of one monotonic clock."""
 
     def __init__(self, limit: int, period_seconds: float, concurrency: int) -> None:
@@ -203,10 +203,10 @@ class Ledger:
             moments.append(self._flow_at + (1.0 - self._flow) / self._rate + _TICK_SECONDS)
         return min((moment for moment in moments if moment > now), default=None)
 
-    def numbers(self, now: float) -> BudgetNumbers:
+    def numbers(self, now: float) -> RateNumbers:
         """Return the budget as it stands."""
         self._forget(now)
-        return BudgetNumbers(
+        return RateNumbers(
             limit=self.limit,
             period_seconds=self.period_seconds,
             announced_limit=self._announced,

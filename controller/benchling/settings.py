@@ -19,22 +19,22 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Credentials:
+class AppCredentials:
     """The app's client id and secret (OAuth2 client credentials)."""
 
     client_id: str
     client_secret: SecretStr
 
 
-CredentialsSource = Callable[[], Credentials]
+CredentialsSource = Callable[[], AppCredentials]
 """Reads the credentials anew at each call; raises `SettingsError` if they cannot be read."""
 
 
 def credentials_in(folder: Path) -> CredentialsSource:
     """Return a source that reads the files ``client_id`` and ``client_secret`` of a mounted Secret each time."""
 
-    def read() -> Credentials:
-        return Credentials(
+    def read() -> AppCredentials:
+        return AppCredentials(
             client_id=read_secret(folder / "client_id", "benchling.secretName (client_id)"),
             client_secret=SecretStr(read_secret(folder / "client_secret", "benchling.secretName (client_secret)")),
         )

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from controller.benchling.clock import Clock
-    from controller.benchling.settings import Credentials, CredentialsSource
+    from controller.benchling.settings import AppCredentials, CredentialsSource
     from controller.benchling.wire import Answer
 
 TOKEN: Final = Operation("token", "POST")
@@ -37,14 +37,14 @@ class AccessToken(SecretStr):
 @dataclass(slots=True)
 class _Held:
     token: AccessToken
-    credentials: Credentials
+    credentials: AppCredentials
     ahead: float
     """From when on the next one is fetched while this one is still used."""
     ends: float
     accepted: bool = False
 
 
-def basic_authorization(credentials: Credentials) -> str:
+def basic_authorization(credentials: AppCredentials) -> str:
     """Return the value of the Authorization header for the token request."""
     pair = f"{credentials.client_id}:{credentials.client_secret.get_secret_value()}"
     return "Basic " + base64.b64encode(pair.encode()).decode("ascii")
@@ -63,7 +63,7 @@ class TokenSource:
     def __init__(
         self,
         credentials: CredentialsSource,
-        ask: Callable[[Credentials], Awaitable[Answer]],
+        ask: Callable[[AppCredentials], Awaitable[Answer]],
         clock: Clock,
     ) -> None:
         """Take where credentials are read and how a token request is sent."""
@@ -72,7 +72,7 @@ class TokenSource:
         self._clock = clock
         self._held: _Held | None = None
         self._fetching: asyncio.Task[AccessToken] | None = None
-        self._refused: Credentials | None = None
+        self._refused: AppCredentials | None = None
         self._refusal = _REFUSED
         self._hold_seconds = 0.0
         self._hold_until = 0.0
@@ -144,23 +144,23 @@ class TokenSource:
             raise_for(answer, TOKEN.name)
         return self._keep(answer, credentials)
 
-    async def _request(self, credentials: Credentials) -> Answer:
+    async def _request(self, credentials: AppCredentials) -> Answer:
         self.fetched += 1
         return await self._ask(credentials)
 
-    def _read(self) -> Credentials:
+    def _read(self) -> AppCredentials:
         try:
             return self._credentials()
         except SettingsError as error:
             raise AuthFailed(str(error)) from None
 
-    def _hold(self, credentials: Credentials | None, refusal: str) -> None:
+    def _hold(self, credentials: AppCredentials | None, refusal: str) -> None:
         self._hold_seconds = min(_LONGEST_HOLD_SECONDS, max(_FIRST_HOLD_SECONDS, self._hold_seconds * 2))
         self._hold_until = self._clock.now() + self._hold_seconds
         self._refused = credentials
         self._refusal = refusal
 
-    def _keep(self, answer: Answer, credentials: Credentials) -> AccessToken:
+    def _keep(self, answer: Answer, credentials: AppCredentials) -> AccessToken:
         body = read_json(answer, TOKEN.name)
         value = body.get("access_token") if isinstance(body, dict) else None
         seconds = body.get("expires_in") if isinstance(body, dict) else None

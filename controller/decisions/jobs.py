@@ -288,7 +288,7 @@ def _time(text: str) -> datetime:
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class JobOutcome:
     """What became of a Job: a report, or the failure that took its place."""
 
     report: Report | None
@@ -299,32 +299,32 @@ class Outcome:
 _TOO_LONG: Final = "The Job exceeded timing.runningDeadlineSeconds."
 
 
-def read_outcome(job: JobView, pods: list[PodView], digest: str) -> Outcome:
+def read_outcome(job: JobView, pods: list[PodView], digest: str) -> JobOutcome:
     """Decide what a finished Job has come to. A report of another order is no report."""
     ended = [pod for pod in pods if pod.job_name == job.name and pod.exit_code is not None]
     reports = [(pod, report) for pod in ended if (report := _report_of(pod, digest)) is not None]
     # A pod that was evicted says that it failed; the one that took its place may have made the package.
     for pod, report in reports:
         if report.succeeded and pod.exit_code == 0:
-            return Outcome(report, None, "")
+            return JobOutcome(report, None, "")
     for _, report in reports:
         if report.failure is FailureClass.DISRUPTED and job.reason == "DeadlineExceeded":
             # The deadline ends a pod as an eviction does; it must count, or what is too slow goes on for ever.
-            return Outcome(report, FailureClass.TIMEOUT, _TOO_LONG)
+            return JobOutcome(report, FailureClass.TIMEOUT, _TOO_LONG)
         if report.failure is not None:
-            return Outcome(report, report.failure, report.message)
+            return JobOutcome(report, report.failure, report.message)
     for pod in ended:
         if pod.exit_reason == "OOMKilled":
-            return Outcome(None, FailureClass.OUT_OF_MEMORY, f"Pod {pod.name} was killed at its memory limit.")
+            return JobOutcome(None, FailureClass.OUT_OF_MEMORY, f"Pod {pod.name} was killed at its memory limit.")
         if pod.disrupted:
-            return Outcome(None, FailureClass.DISRUPTED, f"Pod {pod.name} was evicted.")
+            return JobOutcome(None, FailureClass.DISRUPTED, f"Pod {pod.name} was evicted.")
     if job.reason == "DeadlineExceeded":
-        return Outcome(None, FailureClass.TIMEOUT, _TOO_LONG)
+        return JobOutcome(None, FailureClass.TIMEOUT, _TOO_LONG)
     if not ended or (job.succeeded and all(pod.exit_code == 0 for pod in ended)):
-        return Outcome(None, FailureClass.REPORT_LOST, f"Job {job.name} is over, but no pod of it holds a report.")
+        return JobOutcome(None, FailureClass.REPORT_LOST, f"Job {job.name} is over, but no pod of it holds a report.")
     code = ended[0].exit_code or 0
     failure = EXIT_CODES.get(code, FailureClass.INTERNAL)
-    return Outcome(None, failure, f"Pod {ended[0].name} ended with exit code {code} and without a report.")
+    return JobOutcome(None, failure, f"Pod {ended[0].name} ended with exit code {code} and without a report.")
 
 
 def _report_of(pod: PodView, digest: str) -> Report | None:

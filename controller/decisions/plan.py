@@ -19,7 +19,7 @@ from entrypackage.failures import POLICIES, FailureClass, Provider
 from entrypackage.identity import object_name
 
 if TYPE_CHECKING:
-    from controller.decisions.jobs import JobView, Outcome, PodView
+    from controller.decisions.jobs import JobOutcome, JobView, PodView
     from controller.settings import Timing
     from entrypackage.order import Report
     from entrypackage.resource import Attempt, EntryPackage, Status
@@ -334,7 +334,7 @@ def _why_not_started(pods: list[PodView]) -> str:
     return f"The pod did not start within timing.podStartDeadlineSeconds: {why}."
 
 
-def _conclude(outcome: Outcome) -> StorePackage | FailAttempt:
+def _conclude(outcome: JobOutcome) -> StorePackage | FailAttempt:
     if outcome.failure is None and outcome.report is not None:
         return StorePackage(outcome.report)
     failure = outcome.failure or FailureClass.INTERNAL

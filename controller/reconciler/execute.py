@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Self, assert_never
 from controller import metrics
 from controller.decisions import plan, transitions
 from controller.reconciler.exporting import Exporting
-from controller.reconciler.job_steps import Packing
+from controller.reconciler.job_steps import JobSteps
 from controller.reconciler.outcomes import Outcomes
 from controller.reconciler.status_store import StatusStore
 from entrypackage.kubernetes import JOBS
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from controller.benchling.client import BenchlingClient
     from controller.reconciler.events import EventRecorder
-    from controller.reconciler.exports_in_flight import Notebook
+    from controller.reconciler.exports_in_flight import ExportsInFlight
     from controller.settings import ControllerSettings
     from entrypackage.kubernetes import Kubernetes
     from entrypackage.resource import EntryPackage
@@ -32,7 +32,7 @@ class Executor:
 
     store: StatusStore
     exporting: Exporting
-    packing: Packing
+    job_steps: JobSteps
     outcomes: Outcomes
 
     @classmethod
@@ -41,18 +41,18 @@ class Executor:
         kubernetes: Kubernetes,
         benchling: BenchlingClient,
         settings: ControllerSettings,
-        notebook: Notebook,
+        in_flight: ExportsInFlight,
         events: EventRecorder,
         random: Random,
         monotonic: Callable[[], float],
         credential_version: Callable[[], str],
     ) -> Self:
         """Put the parts together; `random` is for jitter, `monotonic` a clock in seconds."""
-        store = StatusStore(kubernetes, settings.namespace, notebook)
+        store = StatusStore(kubernetes, settings.namespace, in_flight)
         outcomes = Outcomes(store, events, settings.retry, random, credential_version)
-        exporting = Exporting(store, benchling, notebook, events, outcomes, random, monotonic)
-        packing = Packing(store, benchling, settings, events, exporting, outcomes, monotonic)
-        return cls(store, exporting, packing, outcomes)
+        exporting = Exporting(store, benchling, in_flight, events, outcomes, random, monotonic)
+        job_steps = JobSteps(store, benchling, settings, events, exporting, outcomes, monotonic)
+        return cls(store, exporting, job_steps, outcomes)
 
     async def execute(self, action: plan.Step, seen: plan.Observation) -> None:
         """Carry out one action; raises `ConflictError` if it was overtaken and `KubernetesError` to try again."""
@@ -73,9 +73,9 @@ class Executor:
             case plan.PollExport():
                 await self.exporting.poll(package)
             case plan.MakeOrder():
-                await self.packing.make_order(package)
+                await self.job_steps.make_order(package)
             case plan.CreateJob():
-                await self.packing.create_job(package)
+                await self.job_steps.create_job(package)
             case plan.StorePackage():
                 await self.outcomes.succeed(package, action.report)
             case plan.FailAttempt():

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, assert_never
 from controller import metrics
 from controller.benchling.errors import BenchlingFailure, ExportOutcomeUnknown, Rejected
 from controller.benchling.models import TaskFailed, TaskGone, TaskId, TaskRunning, TaskSucceeded
-from controller.benchling.priority import Priority as CallPriority
+from controller.benchling.priority import Priority
 from controller.decisions import transitions
 from controller.decisions.conditions import Blocked
 from controller.decisions.orders import entry_facts, is_usable_display_id
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from controller.benchling.client import BenchlingClient
     from controller.benchling.models import Entry
     from controller.reconciler.events import EventRecorder
-    from controller.reconciler.exports_in_flight import Notebook
+    from controller.reconciler.exports_in_flight import ExportsInFlight
     from controller.reconciler.outcomes import Outcomes
     from controller.reconciler.status_store import StatusStore
     from entrypackage.resource import EntryPackage
@@ -39,7 +39,7 @@ class Exporting:
 
     store: StatusStore
     benchling: BenchlingClient
-    notebook: Notebook
+    in_flight: ExportsInFlight
     events: EventRecorder
     outcomes: Outcomes
     random: Random
@@ -105,17 +105,17 @@ class Exporting:
 
     async def _ask(self, package: EntryPackage) -> None:
         """Ask for the export whose intent has just been written."""
-        note, attempt = self.store.note(package), current_attempt(package)
-        note.asked_for = attempt.export.intent_time if attempt.export is not None else None
+        tracked, attempt = self.store.tracked(package), current_attempt(package)
+        tracked.asked_for = attempt.export.intent_time if attempt.export is not None else None
         try:
-            note.task = await self._start(package)
+            tracked.task = await self._start(package)
         finally:
-            if note.task is None:
+            if tracked.task is None:
                 # Nothing is waited for any more, however it ended: what was not written is asked for again.
-                note.asked_for = None
-        if note.task is not None:
+                tracked.asked_for = None
+        if tracked.task is not None:
             self._look_later(package)
-            await self.record_task(package, note.task)
+            await self.record_task(package, tracked.task)
 
     async def _start(self, package: EntryPackage) -> str | None:
         """Ask, and return the task's id; None if there is none, which is recorded as a failure."""
@@ -131,25 +131,25 @@ class Exporting:
     async def record_task(self, package: EntryPackage, task: str) -> None:
         """Write the task's id. It stays noted until that is done, because Benchling cannot be asked for it again."""
         await self.store.record(package, lambda status: transitions.record_task(status, task))
-        self.store.note(package).task = None
+        self.store.tracked(package).task = None
 
     async def poll(self, package: EntryPackage) -> bool:
         """Look at the export; return whether anything but the time of the next look has changed."""
-        note, attempt = self.store.note(package), current_attempt(package)
+        tracked, attempt = self.store.tracked(package), current_attempt(package)
         if attempt.export is None or attempt.export.task_id is None:
             raise ValueError("there is no export to look at")
         try:
-            answer = await self.benchling.get_task(TaskId(attempt.export.task_id), priority=CallPriority.POLL)
+            answer = await self.benchling.get_task(TaskId(attempt.export.task_id), priority=Priority.POLL)
         except BenchlingFailure as failure:
             return await self.endure(package, failure)
-        recovered = note.trouble is not None
-        note.trouble = None
+        recovered = tracked.trouble is not None
+        tracked.trouble = None
         match answer:
             case TaskRunning():
                 self._look_later(package)
                 return recovered
             case TaskSucceeded():
-                note.url = answer.url
+                tracked.url = answer.url
             case TaskFailed():
                 await self.outcomes.fail(
                     package, FailureClass.EXPORT_FAILED, f"Benchling says: {redact(answer.message)[:500]}"
@@ -162,16 +162,16 @@ class Exporting:
         return True
 
     def _look_later(self, package: EntryPackage) -> None:
-        note, export = self.store.note(package), current_attempt(package).export
+        tracked, export = self.store.tracked(package), current_attempt(package).export
         age = (datetime.now(UTC) - export.intent_time).total_seconds() if export is not None else 0.0
-        note.next_look = self.monotonic() + next_poll_delay(max(0.0, age), self.random.random(), self._stretch())
+        tracked.next_look = self.monotonic() + next_poll_delay(max(0.0, age), self.random.random(), self._stretch())
 
     def _stretch(self) -> float:
         """Return the factor that keeps all looks within their share of the budget; reckoned at most once a second."""
         now = self.monotonic()
         if now - self._stretched_at >= 1.0:
-            budget = self.benchling.numbers.budget
-            ages = self.notebook.export_ages(datetime.now(UTC))
+            budget = self.benchling.numbers.rate
+            ages = self.in_flight.export_ages(datetime.now(UTC))
             self._last_stretch = stretch_for(
                 ages, polls_per_second(budget.limit, self.benchling.settings.period_seconds)
             )
@@ -186,21 +186,21 @@ class Exporting:
         if not failure.policy.is_outage:
             await self.outcomes.fail(package, failure.failure, failure.message)
             return True
-        note = self.store.note(package)
+        tracked = self.store.tracked(package)
         self._look_later(package)
         pause = max(failure.retry_after_seconds or 0.0, 5.0) * self.random.uniform(1.0, 1.5)
-        note.next_look = max(note.next_look or 0.0, self.monotonic() + pause)
+        tracked.next_look = max(tracked.next_look or 0.0, self.monotonic() + pause)
         trouble = Blocked(failure.failure, f"{failure.message} {failure.policy.remedy}")
-        changed = note.trouble is None or note.trouble.reason != trouble.reason
+        changed = tracked.trouble is None or tracked.trouble.reason != trouble.reason
         if changed:
-            note.trouble = trouble
+            tracked.trouble = trouble
         return changed
 
-    def _urgency(self, package: EntryPackage) -> CallPriority:
+    def _urgency(self, package: EntryPackage) -> Priority:
         request = transitions.pending_triggers(package).request
         attempt = package.status.attempt
         asked = request is not None or (attempt is not None and attempt.notify_always)
-        return CallPriority.CLICK if asked else CallPriority.EXPORT
+        return Priority.CLICK if asked else Priority.EXPORT
 
 
 def _no_display_id(entry: Entry) -> str:

@@ -16,12 +16,12 @@ if TYPE_CHECKING:
     from pydantic import SecretStr
 
     from controller.decisions.conditions import Blocked
-    from controller.watch.work_queue import Priority
+    from controller.watch.work_queue import Urgency
     from entrypackage.resource import EntryPackage
 
 
 @dataclass(slots=True)
-class Note:
+class TrackedExport:
     """What is known of one object's attempt."""
 
     uid: str
@@ -57,56 +57,56 @@ class Note:
 
 
 @dataclass(slots=True)
-class Notebook:
+class ExportsInFlight:
     """The notes by key (the object's name), and the newest resourceVersion that this process wrote of each."""
 
-    _notes: dict[str, Note] = field(default_factory=dict)
+    _tracked: dict[str, TrackedExport] = field(default_factory=dict)
     _written: dict[str, str] = field(default_factory=dict)
-    _for_room: dict[str, Priority] = field(default_factory=dict)
+    _for_room: dict[str, Urgency] = field(default_factory=dict)
 
-    def note(self, key: str, uid: str, attempt: int) -> Note:
-        """Return the note of this very attempt, a blank one if the last was of another."""
-        known = self._notes.get(key)
+    def tracked(self, key: str, uid: str, attempt: int) -> TrackedExport:
+        """Return the tracked export of this very attempt, a blank one if the last was of another."""
+        known = self._tracked.get(key)
         if known is None or known.uid != uid or known.attempt != attempt:
-            known = self._notes[key] = Note(uid, attempt)
+            known = self._tracked[key] = TrackedExport(uid, attempt)
         return known
 
-    def polling(self, key: str) -> Note | None:
-        """Return the note if nothing but a look at the export is due for this key."""
-        note = self._notes.get(key)
-        return note if note is not None and note.polling is not None else None
+    def polling(self, key: str) -> TrackedExport | None:
+        """Return the tracked export if nothing but a look at the export is due for this key."""
+        tracked = self._tracked.get(key)
+        return tracked if tracked is not None and tracked.polling is not None else None
 
     def touch(self, key: str) -> None:
         """The object changed: a look alone will not do."""
         self._for_room.pop(key, None)
-        if (note := self._notes.get(key)) is not None:
-            note.polling = None
+        if (tracked := self._tracked.get(key)) is not None:
+            tracked.polling = None
 
     def forget(self, key: str) -> None:
         """The object is gone."""
-        self._notes.pop(key, None)
+        self._tracked.pop(key, None)
         self._written.pop(key, None)
         self._for_room.pop(key, None)
 
     def clear(self) -> None:
         """Leadership ended: keep nothing but answers that could not be written."""
-        self._notes = {
-            key: Note(note.uid, note.attempt, asked_for=note.asked_for, task=note.task)
-            for key, note in self._notes.items()
-            if note.task is not None
+        self._tracked = {
+            key: TrackedExport(tracked.uid, tracked.attempt, asked_for=tracked.asked_for, task=tracked.task)
+            for key, tracked in self._tracked.items()
+            if tracked.task is not None
         }
         self._written.clear()
         self._for_room.clear()
 
-    def wait_for_room(self, key: str, urgency: Priority) -> None:
+    def wait_for_room(self, key: str, urgency: Urgency) -> None:
         """Only the limit of exports at once holds this object up."""
         self._for_room[key] = urgency
 
-    def waits_for_room(self, key: str) -> Priority | None:
+    def waits_for_room(self, key: str) -> Urgency | None:
         """Return its urgency if nothing but room is missing, as far as is known."""
         return self._for_room.get(key)
 
-    def more_urgent_waiting(self, urgency: Priority) -> int:
+    def more_urgent_waiting(self, urgency: Urgency) -> int:
         """Return how many wait for room with a higher urgency."""
         return sum(1 for other in self._for_room.values() if other < urgency)
 
@@ -121,12 +121,12 @@ class Notebook:
     def export_ages(self, now: datetime) -> list[float]:
         """Return for how many seconds each export that is being looked at has been in the making."""
         exports = [
-            note.polling.status.attempt.export
-            for note in self._notes.values()
-            if note.polling is not None and note.polling.status.attempt is not None
+            tracked.polling.status.attempt.export
+            for tracked in self._tracked.values()
+            if tracked.polling is not None and tracked.polling.status.attempt is not None
         ]
         return [max(0.0, (now - export.intent_time).total_seconds()) for export in exports if export is not None]
 
     def exports_in_flight(self) -> int:
         """Return how many exports are being looked at."""
-        return sum(1 for note in self._notes.values() if note.polling is not None)
+        return sum(1 for tracked in self._tracked.values() if tracked.polling is not None)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from controller.benchling.errors import BenchlingFailure, NotFound
 from controller.benchling.links import entry_links
-from controller.benchling.priority import Priority as CallPriority
+from controller.benchling.priority import Priority
 from controller.decisions import transitions
 from controller.decisions.jobs import build_job, build_secrets, controlling_owner, read_job, read_pod
 from controller.decisions.orders import build_order, entry_checksum, entry_facts, is_usable_display_id
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from controller.benchling.models import Entry
     from controller.reconciler.events import EventRecorder
     from controller.reconciler.exporting import Exporting
-    from controller.reconciler.exports_in_flight import Note
+    from controller.reconciler.exports_in_flight import TrackedExport
     from controller.reconciler.outcomes import Outcomes
     from controller.reconciler.status_store import StatusStore
     from controller.settings import ControllerSettings
@@ -40,7 +40,7 @@ HOLDER_PAUSE_SECONDS: Final = 2.0
 
 
 @dataclass(frozen=True, slots=True)
-class Packing:
+class JobSteps:
     """Makes orders and Jobs."""
 
     store: StatusStore
@@ -77,11 +77,11 @@ class Packing:
         await self.outcomes.fail(package, refused.failure, refused.message)
 
     async def _make_order(self, package: EntryPackage) -> None:
-        note, attempt = self.store.note(package), current_attempt(package)
-        if note.url is None:
+        tracked, attempt = self.store.tracked(package), current_attempt(package)
+        if tracked.url is None:
             raise ValueError("there is no archive to order")
         try:
-            entry = await self.benchling.get_entry(package.spec.entry_id, priority=CallPriority.READ)
+            entry = await self.benchling.get_entry(package.spec.entry_id, priority=Priority.READ)
             links = await self.benchling.link_names(entry_links(entry), cap=self.settings.name_lookups)
             sizes = await self._attachment_sizes(entry) if attempt.re_exports else {}
         except BenchlingFailure as failure:
@@ -89,8 +89,8 @@ class Packing:
             return
         if not is_usable_display_id(entry.display_id):
             raise Failure(FailureClass.PROVIDER_REJECTED, "The entry's display id can no longer name a package.")
-        note.trouble = None
-        order = build_order(package, entry, links, sizes, note.url, self.settings)
+        tracked.trouble = None
+        order = build_order(package, entry, links, sizes, tracked.url, self.settings)
         encoded = encode_order(order)
         package = await self.store.decide(
             package,
@@ -112,7 +112,7 @@ class Packing:
         sizes = {}
         for file_id in entry.external_file_ids():
             with contextlib.suppress(NotFound):
-                file = await self.benchling.external_file(entry.id, file_id, priority=CallPriority.READ)
+                file = await self.benchling.external_file(entry.id, file_id, priority=Priority.READ)
                 if file.size is not None:
                     sizes[file_id] = file.size
         return sizes
@@ -129,13 +129,13 @@ class Packing:
             return known
 
     async def _create_job(self, package: EntryPackage) -> None:
-        note, attempt = self.store.note(package), current_attempt(package)
+        tracked, attempt = self.store.tracked(package), current_attempt(package)
         facts = package.status.entry
         if facts is None:
             raise ValueError("an order was made without the entry's facts")
         name = f"{self.settings.destination.prefix}/{facts.display_id}"
         destination = identity.destination_hash(self.settings.destination.bucket, name)
-        if not await self._destination_is_free(package, attempt, destination, note):
+        if not await self._destination_is_free(package, attempt, destination, tracked):
             return
         body = build_job(package, attempt, destination, self.settings.packager, self.settings.timing)
         job = read_job(await self._create_or_adopt(JOBS, package, body))
@@ -143,7 +143,9 @@ class Packing:
         package = await self.store.record(package, lambda status: transitions.record_job(status, reference))
         await self.events.post(package, Reason.JOB_CREATED, f"Job {job.name} streams the archive to S3.")
 
-    async def _destination_is_free(self, package: EntryPackage, attempt: Attempt, destination: str, note: Note) -> bool:
+    async def _destination_is_free(
+        self, package: EntryPackage, attempt: Attempt, destination: str, tracked: TrackedExport
+    ) -> bool:
         """Whether no other attempt may still write there; asks the API server, not a cache."""
         selector = f"{identity.LABEL_DESTINATION}={destination}"
         ours = (package.metadata.uid, attempt.number)
@@ -158,10 +160,10 @@ class Packing:
             if job.owner_uid == package.metadata.uid and not job.deleting:
                 await self.store.kubernetes.delete(JOBS, self.store.namespace, job.name, uid=job.uid)
         holder = next((p for p in pods if (p.owner_uid, p.attempt) != ours and not p.is_finished), None)
-        note.holder = f"pod {holder.name}" if holder else f"job {other_jobs[0].name}" if other_jobs else ""
-        if not note.holder:
-            note.held_since = note.next_look = None
+        tracked.holder = f"pod {holder.name}" if holder else f"job {other_jobs[0].name}" if other_jobs else ""
+        if not tracked.holder:
+            tracked.held_since = tracked.next_look = None
             return True
-        note.held_since = note.held_since or datetime.now(UTC)
-        note.next_look = self.monotonic() + HOLDER_PAUSE_SECONDS
+        tracked.held_since = tracked.held_since or datetime.now(UTC)
+        tracked.next_look = self.monotonic() + HOLDER_PAUSE_SECONDS
         return False

@@ -13,14 +13,14 @@ from controller import metrics
 from controller.decisions.plan import ROOM_SECONDS, Wait, plan
 from controller.reconciler.observe import UnreadableObjectError
 from controller.reconciler.status_store import StaleError
-from controller.watch.feed import urgency
+from controller.watch.feed import urgency_of
 from controller.watch.lease import NotLeadingError
 from entrypackage.kubernetes import ConflictError, KubernetesError
 
 if TYPE_CHECKING:
     from controller.decisions.plan import Observation
     from controller.reconciler.execute import Executor
-    from controller.reconciler.exports_in_flight import Notebook
+    from controller.reconciler.exports_in_flight import ExportsInFlight
     from controller.reconciler.observe import Observer
     from controller.settings import ControllerSettings
     from controller.watch.work_queue import WorkQueue
@@ -40,7 +40,7 @@ class Reconciler:
     queue: WorkQueue
     observer: Observer
     executor: Executor
-    notebook: Notebook
+    in_flight: ExportsInFlight
     settings: ControllerSettings
     _troubles: dict[str, int] = field(default_factory=dict)
     _visits: set[asyncio.Future[None]] = field(default_factory=set)
@@ -108,15 +108,15 @@ class Reconciler:
     async def _reconcile(self, key: str) -> None:
         if self._waits_for_room(key) or await self._look_only(key):
             return
-        last = self.notebook.polling(key)
-        self.notebook.touch(key)
+        last = self.in_flight.polling(key)
+        self.in_flight.touch(key)
         for _ in range(STEPS):
             now = datetime.now(UTC)
             seen = await self.observer.observe(key, now, time.monotonic())
             if seen is None:
                 if last is not None and last.polling is not None:
                     self.executor.forget(last.polling)
-                self.notebook.forget(key)
+                self.in_flight.forget(key)
                 return
             action = plan(seen, now, self.settings.timing)
             if isinstance(action, Wait):
@@ -127,10 +127,10 @@ class Reconciler:
 
     def _waits_for_room(self, key: str) -> bool:
         """Put a key back that only waits for another export's end, without asking anybody."""
-        priority = self.notebook.waits_for_room(key)
-        if priority is None or self.executor.exporting.has_room(self.notebook.more_urgent_waiting(priority)):
+        urgency = self.in_flight.waits_for_room(key)
+        if urgency is None or self.executor.exporting.has_room(self.in_flight.more_urgent_waiting(urgency)):
             return False
-        self.queue.add(key, delay=ROOM_SECONDS, priority=priority)
+        self.queue.add(key, delay=ROOM_SECONDS, urgency=urgency)
         return True
 
     async def _look_only(self, key: str) -> bool:
@@ -138,16 +138,16 @@ class Reconciler:
 
         Returns whether that was all; False: something is new, or more than a look is due.
         """
-        note = self.notebook.polling(key)
-        if note is None or note.polling is None or note.next_look is None:
+        tracked = self.in_flight.polling(key)
+        if tracked is None or tracked.polling is None or tracked.next_look is None:
             return False
-        attempt = note.polling.status.attempt
-        if attempt is None or attempt.export is None or time.monotonic() < note.next_look:
+        attempt = tracked.polling.status.attempt
+        if attempt is None or attempt.export is None or time.monotonic() < tracked.next_look:
             return False
         age = (datetime.now(UTC) - attempt.export.intent_time).total_seconds()
-        if age > self.settings.timing.export_deadline_seconds or await self.executor.poll(note.polling):
+        if age > self.settings.timing.export_deadline_seconds or await self.executor.poll(tracked.polling):
             return False
-        self.queue.add(key, delay=max(0.0, note.next_look - time.monotonic()))
+        self.queue.add(key, delay=max(0.0, tracked.next_look - time.monotonic()))
         return True
 
     def _wait(self, key: str, seen: Observation, action: Wait, now: datetime) -> None:
@@ -160,11 +160,11 @@ class Reconciler:
             and not seen.package.spec.suspend
         )
         if looking:
-            note = self.notebook.note(key, seen.package.metadata.uid, attempt.number if attempt else 0)
-            note.polling = seen.package
+            tracked = self.in_flight.tracked(key, seen.package.metadata.uid, attempt.number if attempt else 0)
+            tracked.polling = seen.package
         if action.for_room and not seen.jobs:
-            self.notebook.wait_for_room(key, urgency(seen.package))
+            self.in_flight.wait_for_room(key, urgency_of(seen.package))
         if action.until is not None:
             delay = max(0.0, (action.until - now).total_seconds())
-            self.queue.add(key, delay=delay, priority=urgency(seen.package))
-        metrics.EXPORTS_IN_FLIGHT.set(self.notebook.exports_in_flight())
+            self.queue.add(key, delay=delay, urgency=urgency_of(seen.package))
+        metrics.EXPORTS_IN_FLIGHT.set(self.in_flight.exports_in_flight())

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from controller.decisions.jobs import PodView
-    from controller.reconciler.exports_in_flight import Notebook
+    from controller.reconciler.exports_in_flight import ExportsInFlight
     from controller.reconciler.recovery import Recovery
     from entrypackage.kubernetes import Kubernetes
     from entrypackage.resource import Attempt
@@ -34,14 +34,14 @@ class Observer:
         self,
         kubernetes: Kubernetes,
         namespace: str,
-        notebook: Notebook,
+        in_flight: ExportsInFlight,
         recovery: Recovery,
         has_room: Callable[[], bool],
     ) -> None:
         """Read through this client; never from a cache, so that no decision rests on an old version."""
         self._kubernetes = kubernetes
         self._namespace = namespace
-        self._notebook = notebook
+        self._in_flight = in_flight
         self._recovery = recovery
         self._has_room = has_room
 
@@ -75,15 +75,15 @@ class Observer:
         if attempt is not None and attempt.job is not None and attempt.failure is None:
             mine = f"{selector},{identity.LABEL_ATTEMPT}={attempt.number}"
             pods = tuple(read_pod(pod) for pod in await self._kubernetes.list_all(PODS, self._namespace, labels=mine))
-        note = self._notebook.note(key, package.metadata.uid, attempt.number if attempt is not None else 0)
+        tracked = self._in_flight.tracked(key, package.metadata.uid, attempt.number if attempt is not None else 0)
         return Observation(
             package=package,
             jobs=jobs,
             pods=pods,
             order_present=await self._order_present(package, attempt),
-            export=note.export_seen(package, now, monotonic),
-            holder=note.holder,
-            held_since=note.held_since,
+            export=tracked.export_seen(package, now, monotonic),
+            holder=tracked.holder,
+            held_since=tracked.held_since,
             room=self._has_room(),
             benchling_back=self._recovery.since,
             credential_version=self._recovery.version,

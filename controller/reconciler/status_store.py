@@ -22,7 +22,7 @@ from entrypackage.resource import API_VERSION, KIND
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from controller.reconciler.exports_in_flight import Note, Notebook
+    from controller.reconciler.exports_in_flight import ExportsInFlight, TrackedExport
     from entrypackage.kubernetes import Kubernetes
     from entrypackage.resource import Attempt, EntryPackage, Status
 
@@ -37,12 +37,12 @@ class StatusStore:
 
     kubernetes: Kubernetes
     namespace: str
-    notebook: Notebook
+    in_flight: ExportsInFlight
 
-    def note(self, package: EntryPackage) -> Note:
+    def tracked(self, package: EntryPackage) -> TrackedExport:
         """Return what is known beside the status of the object's attempt."""
         attempt = package.status.attempt
-        return self.notebook.note(
+        return self.in_flight.tracked(
             package.metadata.name, package.metadata.uid, attempt.number if attempt is not None else 0
         )
 
@@ -63,7 +63,7 @@ class StatusStore:
         }
         answer = await self.kubernetes.replace_status(ENTRY_PACKAGES, self.namespace, metadata.name, body)
         written = parse_package(answer)
-        self.notebook.wrote(metadata.name, written.metadata.resource_version)
+        self.in_flight.wrote(metadata.name, written.metadata.resource_version)
         return written
 
     async def decide(self, package: EntryPackage, status: Status) -> EntryPackage:

@@ -10,13 +10,13 @@ from controller import metrics
 from controller.decisions.conditions import in_progress
 from controller.decisions.transitions import pending_triggers
 from controller.reconciler.observe import UnreadableObjectError, parse_package
-from controller.watch.work_queue import Priority
+from controller.watch.work_queue import Urgency
 from entrypackage import identity
 from entrypackage.kubernetes import ENTRY_PACKAGES, JOBS, SECRETS
 from entrypackage.resource import KIND
 
 if TYPE_CHECKING:
-    from controller.reconciler.exports_in_flight import Notebook
+    from controller.reconciler.exports_in_flight import ExportsInFlight
     from controller.watch.work_queue import WorkQueue
     from entrypackage.kubernetes import Kubernetes, Object
     from entrypackage.resource import EntryPackage
@@ -26,14 +26,14 @@ log = logging.getLogger(__name__)
 _OURS: Final = f"{identity.LABEL_MANAGED_BY}={identity.MANAGED_BY}"
 
 
-def urgency(package: EntryPackage) -> Priority:
+def urgency_of(package: EntryPackage) -> Urgency:
     """Return who waits for this object."""
     waiting = pending_triggers(package)
     if waiting.request is not None:
-        return Priority.CLICK if waiting.request.type.startswith("v2.canvas.") else Priority.MANUAL
+        return Urgency.CLICK if waiting.request.type.startswith("v2.canvas.") else Urgency.MANUAL
     if waiting.event is not None and waiting.event.type.startswith(("sweep.", "backfill")):
-        return Priority.SWEEP
-    return Priority.EVENT
+        return Urgency.SWEEP
+    return Urgency.EVENT
 
 
 @dataclass(slots=True)
@@ -43,7 +43,7 @@ class Feed:
     kubernetes: Kubernetes
     namespace: str
     queue: WorkQueue
-    notebook: Notebook
+    in_flight: ExportsInFlight
     _known: dict[str, str] = field(default_factory=dict)
     """uid by name."""
 
@@ -61,21 +61,21 @@ class Feed:
             self.queue.add(name)
             return
         self._known[name] = metadata["uid"]
-        if self.notebook.is_echo(name, metadata["resourceVersion"]):
+        if self.in_flight.is_echo(name, metadata["resourceVersion"]):
             return
-        self.notebook.touch(name)
+        self.in_flight.touch(name)
         self._add(name, body)
 
     def job_changed(self, body: Object) -> None:
         """Take news of one of our Jobs: its owner is to be looked at."""
         for owner in body["metadata"].get("ownerReferences") or []:
             if owner.get("kind") == KIND and owner.get("controller"):
-                self.notebook.touch(owner["name"])
+                self.in_flight.touch(owner["name"])
                 self.queue.add(owner["name"])
 
     def _add(self, name: str, body: Object) -> None:
         try:
-            self.queue.add(name, priority=urgency(parse_package(body)))
+            self.queue.add(name, urgency=urgency_of(parse_package(body)))
         except UnreadableObjectError as unreadable:
             log.error("not readable", extra={"entrypackage": name, "why": str(unreadable)})  # noqa: TRY400
 
@@ -98,8 +98,8 @@ class Feed:
             owners.add(package.metadata.uid)
             if in_progress(package.status.attempt):
                 in_use.add((package.metadata.uid, package.status.attempts))
-            self.notebook.touch(name)
-            self.queue.add(name, priority=urgency(package))
+            self.in_flight.touch(name)
+            self.queue.add(name, urgency=urgency_of(package))
         for ghost in (self._known.keys() & before) - listed.keys():
             metrics.GHOSTS.inc()
             self.queue.add(ghost)

@@ -1,4 +1,4 @@
-"""The work queue: keys that are to be looked at, each once, in order of priority, some of them later.
+"""The work queue: keys that are to be looked at, each once, in order of urgency, some of them later.
 
 `Schedule` is the rule without a clock; `WorkQueue` waits.
 """
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
-class Priority(IntEnum):
+class Urgency(IntEnum):
     """Who waits for it; lower goes first."""
 
     CLICK = 0
@@ -27,20 +27,20 @@ class Priority(IntEnum):
 @dataclass(slots=True)
 class _Entry:
     due: float
-    priority: Priority
+    urgency: Urgency
     turn: int
 
 
 @dataclass(slots=True)
 class Schedule:
-    """Which key is next. A key is in it once, at its earliest time and highest priority; times are in seconds.
+    """Which key is next. A key is in it once, at its earliest time and highest urgency; times are in seconds.
 
     A key that is being worked on is not given out again before `done`; what is added meanwhile waits for that.
     """
 
     _entries: dict[str, _Entry] = field(default_factory=dict)
     _later: list[tuple[float, int, str]] = field(default_factory=list)
-    _ready: list[tuple[Priority, int, str]] = field(default_factory=list)
+    _ready: list[tuple[Urgency, int, str]] = field(default_factory=list)
     _working: set[str] = field(default_factory=set)
     _turn: int = 0
 
@@ -48,15 +48,15 @@ class Schedule:
         """Return how many keys wait, now or later."""
         return len(self._entries)
 
-    def add(self, key: str, due: float, priority: Priority = Priority.EVENT) -> None:
-        """Add a key, or move it forward: an earlier time and a higher priority win."""
+    def add(self, key: str, due: float, urgency: Urgency = Urgency.EVENT) -> None:
+        """Add a key, or move it forward: an earlier time and a higher urgency win."""
         known = self._entries.get(key)
         if known is not None:
-            due, priority = min(due, known.due), min(priority, known.priority)
-            if due == known.due and priority == known.priority:
+            due, urgency = min(due, known.due), min(urgency, known.urgency)
+            if due == known.due and urgency == known.urgency:
                 return
         self._turn += 1
-        self._entries[key] = _Entry(due, priority, self._turn)
+        self._entries[key] = _Entry(due, urgency, self._turn)
         heapq.heappush(self._later, (due, self._turn, key))
 
     def discard(self, key: str) -> None:
@@ -69,7 +69,7 @@ class Schedule:
             _, turn, key = heapq.heappop(self._later)
             entry = self._entries.get(key)
             if entry is not None and entry.turn == turn:
-                heapq.heappush(self._ready, (entry.priority, turn, key))
+                heapq.heappush(self._ready, (entry.urgency, turn, key))
         blocked = []
         found = None
         while self._ready:
@@ -118,9 +118,9 @@ class WorkQueue:
         """Return how many keys wait, now or later."""
         return len(self._schedule)
 
-    def add(self, key: str, *, delay: float = 0.0, priority: Priority = Priority.EVENT) -> None:
+    def add(self, key: str, *, delay: float = 0.0, urgency: Urgency = Urgency.EVENT) -> None:
         """Add a key, to be given out after `delay` seconds."""
-        self._schedule.add(key, self._clock() + delay, priority)
+        self._schedule.add(key, self._clock() + delay, urgency)
         self._changed.set()
 
     def discard(self, key: str) -> None:

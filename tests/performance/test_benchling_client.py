@@ -37,8 +37,8 @@ PROGRAMS = {
 import httpx
 from pydantic import SecretStr
 from controller.benchling.client import BenchlingClient
-from controller.benchling.settings import BenchlingSettings, Credentials
-client = BenchlingClient(BenchlingSettings("https://x.invalid", lambda: Credentials("a", SecretStr("b"))))
+from controller.benchling.settings import AppCredentials, BenchlingSettings
+client = BenchlingClient(BenchlingSettings("https://x.invalid", lambda: AppCredentials("a", SecretStr("b"))))
 per_call = 0.0
 """,
     "SDK, imported and built": """
@@ -53,12 +53,12 @@ per_call = 0.0
 import asyncio, time, httpx
 from pydantic import SecretStr
 from controller.benchling.client import BenchlingClient
-from controller.benchling.settings import BenchlingSettings, Credentials
+from controller.benchling.settings import AppCredentials, BenchlingSettings
 """
     + _ANSWER
     + """
 async def run():
-    settings = BenchlingSettings("https://x.invalid", lambda: Credentials("a", SecretStr("b")),
+    settings = BenchlingSettings("https://x.invalid", lambda: AppCredentials("a", SecretStr("b")),
                                  requests_per_period=10**8)
     async with BenchlingClient(settings, transport=httpx.MockTransport(handler)) as client:
         await client.get_entry("etr_1")

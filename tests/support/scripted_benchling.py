@@ -18,7 +18,7 @@ from typing import Any
 import httpx
 from pydantic import SecretStr
 
-from controller.benchling.settings import BenchlingSettings, Credentials
+from controller.benchling.settings import AppCredentials, BenchlingSettings
 
 BASE_URL = "https://tenant.benchling.invalid"
 GATEWAY_PAGE = b"<html><body><h1>503 Service Unavailable</h1></body></html>"
@@ -186,7 +186,7 @@ def settings(**changes: Any) -> BenchlingSettings:
     """Return settings for the scripted Benchling."""
     given: dict[str, Any] = {
         "base_url": BASE_URL,
-        "credentials": lambda: Credentials("client", SecretStr("right")),
+        "credentials": lambda: AppCredentials("client", SecretStr("right")),
         **changes,
     }
     return BenchlingSettings(**given)

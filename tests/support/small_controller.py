@@ -73,7 +73,7 @@ class Attempts:
         """Return the factor by which polls are stretched, worked out once a second."""
         now = self._now()
         if now - self._stretch[0] >= 1.0:
-            budget = self.client.numbers.budget
+            budget = self.client.numbers.rate
             allowed = polls_per_second(budget.limit, budget.period_seconds)
             self._stretch = (now, stretch_for((now - began for began in self._ages.values()), allowed))
         return self._stretch[1]

@@ -19,7 +19,7 @@ from controller.benchling.errors import AuthFailed, BenchlingFailure, NotFound, 
 from controller.benchling.links import entry_links
 from controller.benchling.models import CanvasChange, SessionMessage, TaskRunning, TaskSucceeded
 from controller.benchling.priority import Priority
-from controller.benchling.settings import BenchlingSettings, Credentials
+from controller.benchling.settings import AppCredentials, BenchlingSettings
 from entrypackage.failures import POLICIES, FailureClass
 from sandbox.simulator.clock import Clock
 from sandbox.simulator.faults import FAULTS, Rule
@@ -56,7 +56,7 @@ def with_tenant(scenario: Callable[[Tenant], Awaitable[None]], *, secret: str | 
         entry = simulator.world.create_entry(
             links=LINKS, attachments=(("plate.csv", 5000, True), ("raw.bin", 70_000, False)), canvas=True
         )
-        held = Credentials(simulator.settings.client_id, SecretStr(secret or simulator.settings.client_secret))
+        held = AppCredentials(simulator.settings.client_id, SecretStr(secret or simulator.settings.client_secret))
         settings = BenchlingSettings(
             base_url=simulator.world.origins.api, allow_plain_http=True, credentials=lambda: held
         )
@@ -91,9 +91,9 @@ def test_every_call_works() -> None:
         named = await client.link_names(refs)
         assert [link.id for link in named] == [ref.id for ref in refs]
         assert {link.type for link in named if link.name} == set(LINKS)
-        calls = tenant.client.numbers.budget.used
+        calls = tenant.client.numbers.rate.used
         assert await client.link_names(refs) == named
-        assert tenant.client.numbers.budget.used == calls
+        assert tenant.client.numbers.rate.used == calls
         assert (await export(client, entry_id)).url.get_secret_value().startswith("http")
         pages = [page async for page in client.list_entries(datetime(2020, 1, 1, tzinfo=UTC), returning=["name"])]
         assert [row.id for page in pages for row in page.entries] == [entry_id]

@@ -16,7 +16,7 @@ from pydantic import SecretStr
 
 from controller.benchling.client import BenchlingClient
 from controller.benchling.errors import AnswerUnreadable, ExportOutcomeUnknown, ProviderDown
-from controller.benchling.settings import BenchlingSettings, Credentials
+from controller.benchling.settings import AppCredentials, BenchlingSettings
 from tests.support.scripted_benchling import entry
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ async def serving(script: Script, **changes: Any) -> AsyncIterator[tuple[Server,
     listening = await asyncio.start_server(server.serve, "127.0.0.1", 0)
     server.port = listening.sockets[0].getsockname()[1]
     settings = BenchlingSettings(
-        f"http://127.0.0.1:{server.port}", lambda: Credentials("a", SecretStr("b")), max_tries=1, **changes
+        f"http://127.0.0.1:{server.port}", lambda: AppCredentials("a", SecretStr("b")), max_tries=1, **changes
     )
     async with listening, BenchlingClient(settings, dice=Random(1)) as client:
         yield server, client
@@ -127,7 +127,7 @@ async def test_an_endless_answer_is_given_up_at_the_bound() -> None:
 
 
 async def test_nobody_listening_is_said_in_a_sentence() -> None:
-    settings = BenchlingSettings("http://127.0.0.1:1", lambda: Credentials("a", SecretStr("b")), max_tries=1)
+    settings = BenchlingSettings("http://127.0.0.1:1", lambda: AppCredentials("a", SecretStr("b")), max_tries=1)
     async with BenchlingClient(settings) as client:
         with pytest.raises(ProviderDown, match="could not be reached"):
             await client.get_entry("etr_1")

@@ -13,7 +13,7 @@ from pydantic import SecretStr
 
 from controller.benchling.client import BenchlingClient
 from controller.benchling.errors import BenchlingFailure
-from controller.benchling.settings import Credentials
+from controller.benchling.settings import AppCredentials
 from tests.support.scripted_benchling import ScriptedBenchling, problem, settings
 from tests.support.virtual_time import run_virtual
 
@@ -54,7 +54,7 @@ def test_no_mark_in_logs_at_debug_nor_in_errors_metrics_or_values(caplog: pytest
 
     async def scenario() -> None:
         server = ScriptedBenchling(client_secret=f"{MARK}-secret")
-        credentials = Credentials("client", SecretStr(f"{MARK}-secret"))
+        credentials = AppCredentials("client", SecretStr(f"{MARK}-secret"))
         client = BenchlingClient(
             settings(credentials=lambda: credentials, max_tries=2),
             transport=server,

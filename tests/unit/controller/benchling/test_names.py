@@ -13,7 +13,7 @@ from controller.benchling.client import BenchlingClient
 from controller.benchling.errors import ProviderDown
 from controller.benchling.links import LinkRef, entry_links, slug_of
 from controller.benchling.models import read_entry
-from controller.benchling.settings import BenchlingSettings, Credentials
+from controller.benchling.settings import AppCredentials, BenchlingSettings
 from tests.support.scripted_benchling import ScriptedBenchling, entry, gateway_page, problem, settings
 from tests.support.virtual_time import run_virtual
 
@@ -131,5 +131,5 @@ def test_an_outage_is_raised_and_never_a_missing_name() -> None:
 )
 def test_an_address_that_must_not_get_credentials_is_refused(address: str) -> None:
     with pytest.raises(ValueError, match=r"https://") as caught:
-        BenchlingSettings(address, lambda: Credentials("a", SecretStr("b")))
+        BenchlingSettings(address, lambda: AppCredentials("a", SecretStr("b")))
     assert "LEAKMARK" not in str(caught.value)

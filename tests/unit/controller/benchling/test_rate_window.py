@@ -10,7 +10,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from controller.benchling.priority import SHARES, Priority
-from controller.benchling.rate_window import Ledger
+from controller.benchling.rate_window import RateWindow
 from controller.benchling.wire import RateLimit
 from tests.support.scripted_benchling import in_window
 
@@ -28,8 +28,8 @@ def serve(
 ) -> tuple[list[tuple[float, float, Priority]], dict[Priority, float]]:
     """Let callers come as given; return begin, end and class of each request, and the longest wait of each class."""
     chance = chance or Random(1)
-    ledger = Ledger(limit, PERIOD, concurrency)
-    ledger.accepted(0.0)
+    window = RateWindow(limit, PERIOD, concurrency)
+    window.accepted(0.0)
     waiting: dict[Priority, list[float]] = {priority: [] for priority in Priority}
     events: list[tuple[float, int, Priority | None]] = [(at, i, who) for i, (at, who) in enumerate(arrivals)]
     heapq.heapify(events)
@@ -40,7 +40,7 @@ def serve(
     count = 0
     while events or any(waiting.values()) or ends:
         moments = [queue[0][0] for queue in (events, ends) if queue]
-        change = ledger.next_change(now) if any(waiting.values()) else None
+        change = window.next_change(now) if any(waiting.values()) else None
         now = min([*moments, *([change] if change is not None else [])])
         while events and events[0][0] <= now:
             _, _, who = heapq.heappop(events)
@@ -48,13 +48,13 @@ def serve(
             waiting[who].append(now)
         while ends and ends[0][0] <= now:
             _, _, charge = heapq.heappop(ends)
-            ledger.finish(now, charge, None)  # type: ignore[arg-type]
+            window.finish(now, charge, None)  # type: ignore[arg-type]
         while heads := {who: queue[0] for who, queue in waiting.items() if queue}:
-            who = ledger.choose(now, heads)
+            who = window.choose(now, heads)
             if who is None:
                 break
             longest[who] = max(longest[who], now - waiting[who].pop(0))
-            charge = ledger.begin(now, who)
+            charge = window.begin(now, who)
             took = chance.choice(latency)
             count += 1
             heapq.heappush(ends, (now + took, count, charge))
@@ -121,22 +121,22 @@ def test_clicks_find_room_in_a_flood() -> None:
 
 def test_a_fresh_ledger_sends_one_and_takes_what_is_left_as_its_bucket() -> None:
     """A former leader spent the window; this one learns it from one call."""
-    ledger = Ledger(300, PERIOD, 32)
+    window = RateWindow(300, PERIOD, 32)
     waiting = {Priority.READ: 0.0}
-    first = ledger.choose(0.0, waiting)
+    first = window.choose(0.0, waiting)
     assert first is Priority.READ
-    charge = ledger.begin(0.0, first)
-    assert ledger.choose(0.0, waiting) is None
-    ledger.finish(0.2, charge, RateLimit(300, 20, 12.0))
-    ledger.accepted(0.2)
+    charge = window.begin(0.0, first)
+    assert window.choose(0.0, waiting) is None
+    window.finish(0.2, charge, RateLimit(300, 20, 12.0))
+    window.accepted(0.2)
     sent, now = 0, 0.2
     while now < 13.0:
-        if ledger.choose(now, waiting) is not None:
-            ledger.finish(now, ledger.begin(now, Priority.READ), None)
+        if window.choose(now, waiting) is not None:
+            window.finish(now, window.begin(now, Priority.READ), None)
             sent += 1
         now += 0.05
     assert sent == 20 - int(300 * 0.05)
-    assert ledger.choose(13.3, waiting) is Priority.READ
+    assert window.choose(13.3, waiting) is Priority.READ
 
 
 def test_requests_leave_evenly_after_a_small_burst() -> None:
@@ -148,67 +148,67 @@ def test_requests_leave_evenly_after_a_small_burst() -> None:
 
 
 def test_the_limit_follows_the_headers_down_and_up() -> None:
-    ledger = Ledger(300, PERIOD, 32)
-    ledger.finish(0.0, ledger.begin(0.0, Priority.READ), RateLimit(60, 59, 30.0))
-    assert ledger.limit == 60
-    ledger.finish(31.5, ledger.begin(31.5, Priority.READ), RateLimit(600, 599, 30.0))
-    assert ledger.limit == 600
+    window = RateWindow(300, PERIOD, 32)
+    window.finish(0.0, window.begin(0.0, Priority.READ), RateLimit(60, 59, 30.0))
+    assert window.limit == 60
+    window.finish(31.5, window.begin(31.5, Priority.READ), RateLimit(600, 599, 30.0))
+    assert window.limit == 600
 
 
 def test_an_answer_of_an_earlier_period_does_not_count_against_this_one() -> None:
-    ledger = Ledger(300, PERIOD, 32)
-    late = ledger.begin(0.0, Priority.READ)
-    ledger.finish(31.0, ledger.begin(30.9, Priority.READ), RateLimit(300, 290, 29.0))
-    ledger.accepted(31.0)
-    ledger.finish(31.1, late, RateLimit(300, 0, 0.0))
-    assert ledger.choose(31.2, {Priority.READ: 0.0}) is Priority.READ
+    window = RateWindow(300, PERIOD, 32)
+    late = window.begin(0.0, Priority.READ)
+    window.finish(31.0, window.begin(30.9, Priority.READ), RateLimit(300, 290, 29.0))
+    window.accepted(31.0)
+    window.finish(31.1, late, RateLimit(300, 0, 0.0))
+    assert window.choose(31.2, {Priority.READ: 0.0}) is Priority.READ
 
 
 def test_a_hidden_429_halves_the_limit_and_it_grows_back() -> None:
-    ledger = Ledger(300, PERIOD, 32)
-    ledger.accepted(0.0)
-    together = [ledger.begin(0.0, Priority.READ) for _ in range(20)]
+    window = RateWindow(300, PERIOD, 32)
+    window.accepted(0.0)
+    together = [window.begin(0.0, Priority.READ) for _ in range(20)]
     for charge in together:
-        ledger.finish(0.2, charge, RateLimit(300, 250, 29.0))
-        ledger.refused(0.2, charge, RateLimit(300, 250, 29.0), None, 0.0)
-    assert ledger.limit == 150
-    assert ledger.numbers(0.2).hidden_throttled == 20
-    assert 0 < ledger.numbers(0.2).paused_seconds <= 1
+        window.finish(0.2, charge, RateLimit(300, 250, 29.0))
+        window.refused(0.2, charge, RateLimit(300, 250, 29.0), None, 0.0)
+    assert window.limit == 150
+    assert window.numbers(0.2).hidden_throttled == 20
+    assert 0 < window.numbers(0.2).paused_seconds <= 1
     now = 1.0
-    assert ledger.choose(now, {Priority.READ: 0.0}) is Priority.READ
-    ledger.finish(now, ledger.begin(now, Priority.READ), None)
+    assert window.choose(now, {Priority.READ: 0.0}) is Priority.READ
+    window.finish(now, window.begin(now, Priority.READ), None)
     for _ in range(6):
-        ledger.accepted(now)
+        window.accepted(now)
         now += PERIOD + 1
-    assert ledger.limit == 300
+    assert window.limit == 300
 
 
 def test_after_a_429_one_request_goes_alone() -> None:
-    ledger = Ledger(300, PERIOD, 32)
-    ledger.accepted(0.0)
-    charge = ledger.begin(0.0, Priority.READ)
-    ledger.finish(0.1, charge, None)
-    assert not ledger.refused(0.1, charge, RateLimit(300, 0, 5.0), None, 0.5)
+    window = RateWindow(300, PERIOD, 32)
+    window.accepted(0.0)
+    charge = window.begin(0.0, Priority.READ)
+    window.finish(0.1, charge, None)
+    assert not window.refused(0.1, charge, RateLimit(300, 0, 5.0), None, 0.5)
     waiting = {Priority.CLICK: 0.0}
-    assert ledger.choose(6.0, waiting) is None
-    assert ledger.choose(6.7, waiting) is Priority.CLICK
-    ledger.begin(6.7, Priority.CLICK)
-    assert ledger.choose(6.8, waiting) is None
+    assert window.choose(6.0, waiting) is None
+    assert window.choose(6.7, waiting) is Priority.CLICK
+    window.begin(6.7, Priority.CLICK)
+    assert window.choose(6.8, waiting) is None
 
 
 def test_a_429_storm_is_met_with_ever_longer_pauses() -> None:
     """Ten minutes of 429: some thirty requests, not thousands."""
-    ledger = Ledger(300, PERIOD, 32)
-    ledger.accepted(0.0)
+    window = RateWindow(300, PERIOD, 32)
+    window.accepted(0.0)
     now, sent = 0.0, 0
     while now < 600:
-        if ledger.choose(now, {Priority.READ: 0.0}) is None:
-            now = ledger.next_change(now) or now + 1
+        if window.choose(now, {Priority.READ: 0.0}) is None:
+            now = window.next_change(now) or now + 1
             continue
-        charge = ledger.begin(now, Priority.READ)
+        charge = window.begin(now, Priority.READ)
         sent += 1
-        ledger.finish(now, charge, None)
-        assert ledger.refused(now, charge, None, None, 0.5) == (now > 2 * PERIOD)
+        window.finish(now, charge, None)
+        assert window.refused(now, charge, None, None, 0.5) == (now > 2 * PERIOD)
     assert sent < 40
-    ledger.accepted(now)
-    assert ledger.limit == 300
+    window.accepted(now)
+    assert window.limit == 300

@@ -11,7 +11,7 @@ from pydantic import SecretStr
 
 from controller.benchling.client import BenchlingClient
 from controller.benchling.errors import AuthFailed, BenchlingFailure
-from controller.benchling.settings import Credentials
+from controller.benchling.settings import AppCredentials
 from entrypackage.failures import FailureClass
 from entrypackage.settings import SettingsError
 from tests.support.scripted_benchling import ScriptedBenchling, gateway_page, problem, settings
@@ -99,11 +99,11 @@ def test_corrected_credentials_are_used_at_once() -> None:
 
     async def scenario() -> None:
         server = ScriptedBenchling(client_secret="new")
-        current = Credentials("client", SecretStr("old"))
+        current = AppCredentials("client", SecretStr("old"))
         async with BenchlingClient(settings(credentials=lambda: current), transport=server, dice=Random(1)) as client:
             with pytest.raises(AuthFailed):
                 await client.get_entry("etr_1")
-            current = Credentials("client", SecretStr("new"))
+            current = AppCredentials("client", SecretStr("new"))
             assert (await client.get_entry("etr_1")).id == "etr_1"
             assert server.count(TOKEN) == 2
 
@@ -116,7 +116,7 @@ def test_credentials_that_changed_meanwhile_are_read_again_before_failing() -> N
     async def scenario() -> None:
         server = ScriptedBenchling(client_secret="new")
         reads = iter(["old", "new", "new"])
-        source = lambda: Credentials("client", SecretStr(next(reads)))  # noqa: E731
+        source = lambda: AppCredentials("client", SecretStr(next(reads)))  # noqa: E731
         async with BenchlingClient(settings(credentials=source), transport=server, dice=Random(1)) as client:
             assert (await client.get_entry("etr_1")).id == "etr_1"
             assert server.count(TOKEN) == 2
@@ -125,7 +125,7 @@ def test_credentials_that_changed_meanwhile_are_read_again_before_failing() -> N
 
 
 def test_missing_credential_files_are_an_auth_failure() -> None:
-    def unreadable() -> Credentials:
+    def unreadable() -> AppCredentials:
         raise SettingsError("The file client_secret cannot be read: is the Secret there and mounted?")
 
     async def scenario() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from controller.reconciler.exports_in_flight import Notebook
+from controller.reconciler.exports_in_flight import ExportsInFlight
 from controller.watch.feed import Feed
 from controller.watch.work_queue import WorkQueue
 from entrypackage import identity
@@ -53,7 +53,7 @@ def order(number: int) -> Object:
 
 def feed_of(cluster: Cluster) -> tuple[Feed, WorkQueue]:
     queue = WorkQueue(time.monotonic)
-    return Feed(cluster, "lab", queue, Notebook()), queue
+    return Feed(cluster, "lab", queue, ExportsInFlight()), queue
 
 
 async def test_a_full_list_removes_the_orders_of_attempts_that_are_over() -> None:

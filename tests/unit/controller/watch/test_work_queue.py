@@ -1,4 +1,4 @@
-"""The work queue: each key once, in order of priority, at its time."""
+"""The work queue: each key once, in order of urgency, at its time."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import asyncio
 from hypothesis import given
 from hypothesis import strategies as st
 
-from controller.watch.work_queue import Priority, Schedule, WorkQueue
+from controller.watch.work_queue import Schedule, Urgency, WorkQueue
 
 
 def test_a_key_is_given_out_once_however_often_it_is_added() -> None:
@@ -21,19 +21,19 @@ def test_a_key_is_given_out_once_however_often_it_is_added() -> None:
 
 def test_the_more_urgent_goes_first_and_equals_in_turn() -> None:
     schedule = Schedule()
-    schedule.add("sweep", 0, Priority.SWEEP)
+    schedule.add("sweep", 0, Urgency.SWEEP)
     schedule.add("first", 0)
     schedule.add("second", 0)
-    schedule.add("click", 0, Priority.CLICK)
+    schedule.add("click", 0, Urgency.CLICK)
 
     assert [schedule.take(0) for _ in range(4)] == ["click", "first", "second", "sweep"]
 
 
 def test_an_earlier_time_and_a_higher_priority_win() -> None:
     schedule = Schedule()
-    schedule.add("a", 10, Priority.SWEEP)
+    schedule.add("a", 10, Urgency.SWEEP)
     schedule.add("b", 5)
-    schedule.add("a", 5, Priority.CLICK)
+    schedule.add("a", 5, Urgency.CLICK)
     schedule.add("a", 20)
 
     assert schedule.take(4) is None
@@ -65,7 +65,7 @@ def test_a_forgotten_key_is_not_given_out() -> None:
 
 steps = st.lists(
     st.one_of(
-        st.tuples(st.just("add"), st.sampled_from("abcd"), st.integers(0, 5), st.sampled_from(Priority)),
+        st.tuples(st.just("add"), st.sampled_from("abcd"), st.integers(0, 5), st.sampled_from(Urgency)),
         st.tuples(st.just("take")),
         st.tuples(st.just("done"), st.sampled_from("abcd")),
         st.tuples(st.just("pass")),
@@ -79,8 +79,8 @@ def test_nothing_is_lost_and_nothing_is_worked_on_twice(script: list[tuple[objec
     schedule, now, working, wanted = Schedule(), 0.0, set[str](), set[str]()
     for step in script:
         match step:
-            case ("add", str(key), int(delay), Priority() as priority):
-                schedule.add(key, now + delay, priority)
+            case ("add", str(key), int(delay), Urgency() as urgency):
+                schedule.add(key, now + delay, urgency)
                 wanted.add(key)
             case ("take",):
                 taken = schedule.take(now)
