@@ -22,8 +22,8 @@ from packager.aws.client import check_address
 from packager.aws.credentials import find_credentials
 from packager.aws.queue import Queue
 from packager.aws.store import ObjectOptions, open_store
-from packager.budget import Budget
-from packager.packing import Outcome, Packing, Tools
+from packager.capacity import ConcurrencyLimits
+from packager.packing import Packing, PackingResult, Tools
 from packager.progress import show, told
 from packager.transfer import Progress
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from entrypackage.order import Destination, Order, Report
-    from packager.archive.source import Archive
+    from packager.archive.source import ArchiveSource
     from packager.http1 import Client
 
 __all__ = ["carry_out", "configure_logging", "foresee", "log_defect", "make_report", "prepare", "write_report"]
@@ -43,7 +43,7 @@ _ENDPOINTS: Final = ("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_UR
 
 
 async def prepare(
-    order: Order, digest: str, archive: Archive, client: Client, environment: Mapping[str, str]
+    order: Order, digest: str, archive: ArchiveSource, client: Client, environment: Mapping[str, str]
 ) -> Packing:
     """Find credentials, bucket and queue; raises `Failure`."""
     destination = order.destination
@@ -73,7 +73,7 @@ async def prepare(
     tools = Tools(
         store=store,
         queue=queue,
-        budget=Budget.of_environment(environment),
+        limits=ConcurrencyLimits.of_environment(environment),
         pod_uid=environment.get("POD_UID") or str(uuid.uuid4()),
         progress=Progress(),
     )
@@ -111,7 +111,7 @@ async def foresee(packing: Packing, stream: IO[str]) -> None:
                 "put": [file.name for file in plan.new],
                 "replace": [file.name for file in plan.replaced],
                 "skip": [file.name for file in plan.skipped],
-                "notices": packing.outcome.notices,
+                "notices": packing.result.notices,
             },
             ensure_ascii=False,
             indent=2,
@@ -125,11 +125,11 @@ def log_defect(error: Exception) -> None:
     log.error("a defect ended the attempt", exc_info=error)
 
 
-def make_report(digest: str, failure: Failure | None, packing: Packing | None, archive: Archive | None) -> Report:
+def make_report(digest: str, failure: Failure | None, packing: Packing | None, archive: ArchiveSource | None) -> Report:
     """Say what became of the order, however far it came."""
-    outcome = packing.outcome if packing else Outcome()
+    result = packing.result if packing else PackingResult()
     progress = packing.progress if packing else Progress()
-    report = outcome.report(digest, failure, progress, archive.fetched if archive else 0)
+    report = result.report(digest, failure, progress, archive.fetched if archive else 0)
     return report.model_copy(update={"peak_memory_bytes": peak_memory_bytes()})
 
 

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from entrypackage.failures import POLICIES, Failure, FailureClass
-from packager.archive.source import Archive, LocalArchive, open_archive
+from packager.archive.source import ArchiveSource, LocalArchiveSource, open_archive
 from packager.http1 import Client
 from packager.stopping import Stop
 
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
     from entrypackage.order import Order
     from packager.packing import Packing
+
+    Preparing = Coroutine[Any, Any, tuple[Order, ArchiveSource]]
 
 TERMINATION_LOG: Final = "/dev/termination-log"
 _ORDER_BYTES: Final = 256 * 1024 * 1024
@@ -100,7 +102,7 @@ async def _run(options: argparse.Namespace, environment: Mapping[str, str], stop
     client = Client()
     job = _Job(options.digest or "", None if options.dry_run else options.termination_log, stop)
 
-    async def prepared() -> tuple[Order, Archive]:
+    async def prepared() -> tuple[Order, ArchiveSource]:
         plain, job.digest = read_order(options.order, options.digest)
         opening = asyncio.create_task(open_archive(client, _address_of(plain)))
         try:
@@ -125,14 +127,14 @@ async def _pack_by_hand(options: argparse.Namespace, environment: Mapping[str, s
     client = Client()
     job = _Job("", None, stop)
 
-    async def prepared() -> tuple[Order, Archive]:
+    async def prepared() -> tuple[Order, ArchiveSource]:
         from packager.by_hand import make_order
 
         order = make_order(options.archive, options.destination, options.entry, options.queue_url, options.endpoint_url)
         if options.archive.startswith(("http://", "https://")):
             return order, await open_archive(client, options.archive)
         try:
-            return order, LocalArchive(options.archive)
+            return order, LocalArchiveSource(options.archive)
         except OSError as error:
             raise Failure(
                 FailureClass.ORDER_INVALID, f"The archive {options.archive} cannot be read: {error.strerror}."
@@ -149,12 +151,12 @@ class _Job:
         self._termination_log = termination_log
         self._stop = stop
         self._packing: Packing | None = None
-        self._archive: Archive | None = None
+        self._archive: ArchiveSource | None = None
         self._code: int | None = None
         """How it ended, once that is settled."""
 
     async def finish(
-        self, preparing: Coroutine[Any, Any, tuple[Order, Archive]], client: Client, environment: Mapping[str, str], *,
+        self, preparing: Preparing, client: Client, environment: Mapping[str, str], *,
         dry_run: bool,
     ) -> int:  # fmt: skip
         """Pack; whatever happens, report and return the exit code."""
@@ -180,7 +182,7 @@ class _Job:
         return self._code
 
     async def _work(
-        self, preparing: Coroutine[Any, Any, tuple[Order, Archive]], client: Client, environment: Mapping[str, str], *,
+        self, preparing: Preparing, client: Client, environment: Mapping[str, str], *,
         dry_run: bool,
     ) -> None:  # fmt: skip
         await asyncio.sleep(0)  # lets a signal that came before take effect before anything is asked for

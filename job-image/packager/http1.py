@@ -160,7 +160,7 @@ def _expire(waiter: asyncio.Future[None]) -> None:
 
 
 @dataclass(slots=True)
-class Answer:
+class HttpResponse:
     """A response's head, and its body while it arrives."""
 
     status: int
@@ -298,7 +298,7 @@ class Client:
         *,
         before_write: Callable[[], None] | None = None,
         before_last: Callable[[], object] | None = None,
-    ) -> Answer:
+    ) -> HttpResponse:
         """Send a request and return the head of its answer.
 
         `before_write` is called directly before the first byte is handed to the socket, with no await between; what it
@@ -320,7 +320,7 @@ class Client:
         except BaseException:
             wire.abort()
             raise
-        return self._answer(method, pool, wire, status, answered, complete=complete)
+        return self._response(method, pool, wire, status, answered, complete=complete)
 
     async def _connect(self, address: Address) -> _Wire:
         loop = asyncio.get_running_loop()
@@ -387,9 +387,9 @@ class Client:
                 wire.push_back(gathered)
                 return status, headers
 
-    def _answer(
+    def _response(
         self, method: str, pool: _Pool, wire: _Wire, status: int, headers: dict[str, str], *, complete: bool
-    ) -> Answer:
+    ) -> HttpResponse:
         chunked = "chunked" in headers.get("transfer-encoding", "").lower()
         length = headers.get("content-length")
         left: int | None
@@ -403,10 +403,10 @@ class Client:
             wire.abort()
             raise ConnectionBroken("The answer's length is no number.")
         reusable = complete and headers.get("connection", "").lower() != "close" and (left is not None or chunked)
-        answer = Answer(status, headers, pool, wire, left, chunked, reusable, self._idle_seconds)
+        response = HttpResponse(status, headers, pool, wire, left, chunked, reusable, self._idle_seconds)
         if left == 0:
-            answer._finish()  # noqa: SLF001 - an answer without a body needs no reading
-        return answer
+            response._finish()  # noqa: SLF001 - an answer without a body needs no reading
+        return response
 
     def close(self) -> None:
         """Drop the idle connections."""

@@ -20,8 +20,8 @@ from packager.archive.directory import learn
 from packager.archive.unpack import crc32
 from packager.aws.queue import fifo_attributes, message_body
 from packager.claim import FRESH_SECONDS, WIRE_SECONDS, Claim
-from packager.decisions.inventory import ClaimMark, Entry, Inventory, Notified, Proven, Standing
-from packager.decisions.metadata import Facts, first_canvas, manifest_checksum, render
+from packager.decisions.inventory import ClaimMark, Inventory, InventoryKey, Notified, Proven, Standing
+from packager.decisions.metadata import PackageFacts, first_canvas, manifest_checksum, render
 from packager.decisions.plan import (
     Announcement,
     Previous,
@@ -45,11 +45,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from entrypackage.order import Order
-    from packager.archive.source import Archive
+    from packager.archive.source import ArchiveSource
     from packager.aws.queue import Queue
-    from packager.aws.store import Facts as ObjectFacts
-    from packager.aws.store import Listed, Store
-    from packager.budget import Budget
+    from packager.aws.store import ListedObject, ObjectFacts, Store
+    from packager.capacity import ConcurrencyLimits
     from packager.decisions.policy import Content
 
 log = logging.getLogger("packager")
@@ -65,7 +64,7 @@ class Tools:
     store: Store
     queue: Queue | None
     """None: nobody is told."""
-    budget: Budget
+    limits: ConcurrencyLimits
     pod_uid: str
     progress: Progress
     clock: Callable[[], float] = time.monotonic
@@ -77,19 +76,19 @@ class Findings:
 
     content: Content
     previous: Previous
-    existing: Mapping[str, Listed]
+    existing: Mapping[str, ListedObject]
     """What lies under the prefix, by name relative to it."""
     etag: str | None
     """The inventory's, when it was read; None: there is none."""
     versioned: bool
     """Whether what is deleted could be brought back; not asked for, and False, where that makes no difference."""
-    facts: Facts
+    facts: PackageFacts
     """What the metadata files are rendered from when their turn comes; they may be large."""
     checksum: str
 
 
 @dataclass(slots=True)
-class Outcome:
+class PackingResult:
     """What is known so far, also when the attempt ends early."""
 
     package: PackedPackage | None = None
@@ -124,9 +123,9 @@ class Outcome:
 class Packing:
     """Packs one order; `outcome` says how far it came."""
 
-    def __init__(self, order: Order, order_digest: str, archive: Archive, tools: Tools) -> None:
+    def __init__(self, order: Order, order_digest: str, archive: ArchiveSource, tools: Tools) -> None:
         """Take an order whose digest was verified and its archive, opened."""
-        self.outcome = Outcome()
+        self.result = PackingResult()
         self._order = order
         self._digest = order_digest
         self._archive = archive
@@ -179,7 +178,7 @@ class Packing:
         inventory = replace(claim.inventory, settled=failure is not FailureClass.DESTINATION_DOWN, proven=proven)
         with contextlib.suppress(Failure, TimeoutError):
             await asyncio.wait_for(claim.write(inventory), _SETTLE_SECONDS)
-            self.outcome.proven = len(self._proven.names) if self._proven is not None else 0
+            self.result.proven = len(self._proven.names) if self._proven is not None else 0
 
     async def foresee(self) -> TransferPlan:
         """Do only what changes nothing, and return what would be done; raises `Failure`."""
@@ -192,9 +191,9 @@ class Packing:
                 learn(self._archive, self._prefix, self._order.limits), self._look()
             )
         missing = find_missing(self._order.entry, content.files, self._order.external_file_sizes)
-        self.outcome.missing_count, self.outcome.missing = missing.count, missing.ids
-        self.outcome.notices.extend([*previous.notices, *content.notices])
-        facts = Facts(content.files, missing, self._canvas(previous), content.notices)
+        self.result.missing_count, self.result.missing = missing.count, missing.ids
+        self.result.notices.extend([*previous.notices, *content.notices])
+        facts = PackageFacts(content.files, missing, self._canvas(previous), content.notices)
         checksum = manifest_checksum(self._order, facts)  # an entry that cannot be rendered is found out here
         return Findings(content, previous, existing, etag, versioned, facts, checksum)
 
@@ -203,7 +202,7 @@ class Packing:
         displaced = previous.inventory
         return not (displaced.claim is None or displaced.claim == self._mark or displaced.settled)
 
-    async def _outwait(self, findings: Findings, claim: Claim) -> Mapping[str, Listed]:
+    async def _outwait(self, findings: Findings, claim: Claim) -> Mapping[str, ListedObject]:
         """Let the last requests of an attempt that was displaced pass by, then look again.
 
         It may write for `FRESH_SECONDS` after its last look at its claim; what is compared before that may be
@@ -224,9 +223,9 @@ class Packing:
         try:
             yield
         finally:
-            self.outcome.seconds[name] = self._tools.clock() - began
+            self.result.seconds[name] = self._tools.clock() - began
 
-    async def _look(self) -> tuple[Previous, dict[str, Listed], str | None, bool]:
+    async def _look(self) -> tuple[Previous, dict[str, ListedObject], str | None, bool]:
         """Read what lies at the destination, all that any later step will want to know.
 
         A right that is missing is thus found out before the first put, and not in a package that is half written.
@@ -252,22 +251,24 @@ class Packing:
     def _canvas(self, previous: Previous) -> str | None:
         return self._order.canvas_id or previous.canvas_id or first_canvas(self._order.entry)
 
-    async def _plan(self, findings: Findings, existing: Mapping[str, Listed]) -> TransferPlan:
+    async def _plan(self, findings: Findings, existing: Mapping[str, ListedObject]) -> TransferPlan:
         with self._stage("comparing"):
             return await self._compare(findings.content, findings.previous, existing)
 
-    async def _compare(self, content: Content, previous: Previous, existing: Mapping[str, Listed]) -> TransferPlan:
+    async def _compare(
+        self, content: Content, previous: Previous, existing: Mapping[str, ListedObject]
+    ) -> TransferPlan:
         candidates = skip_candidates(content.files, previous, existing)
         found: dict[str, ObjectFacts | None] = {}
 
         async def look(name: str) -> None:
             found[name] = await self._store.head(self._prefix + name)
 
-        await each([file.name for file in candidates], look, self._tools.budget.puts)
+        await each([file.name for file in candidates], look, self._tools.limits.puts)
         plan = plan_transfer(content.files, existing, found, self._store.options)
         progress = self._tools.progress
         progress.files_total, progress.bytes_total = len(content.files), content.total_bytes
-        progress.files_done = self.outcome.skipped = len(plan.skipped)
+        progress.files_done = self.result.skipped = len(plan.skipped)
         progress.bytes_done = sum(file.member.size for file in plan.skipped)
         return plan
 
@@ -281,10 +282,10 @@ class Packing:
         async def end(upload: str) -> None:
             await self._store.abort_upload(uploads[upload], upload, fence=claim)
 
-        await each(uploads, end, self._tools.budget.puts)
+        await each(uploads, end, self._tools.limits.puts)
 
     async def _transfer(self, plan: TransferPlan, previous: Previous, claimed: Inventory, claim: Claim) -> None:
-        transfer = Transfer(self._archive, self._store, claim, self._tools.budget, self._prefix, self._tools.progress)
+        transfer = Transfer(self._archive, self._store, claim, self._tools.limits, self._prefix, self._tools.progress)
         transfer.proven |= known_good(plan.replaced, previous.inventory, self._archive.identity)
         unproven = [file for file in plan.replaced if file.name not in transfer.proven]
         try:
@@ -292,11 +293,11 @@ class Packing:
                 with self._stage("members"):
                     await flat(transfer.run(plan.new, unproven))
                 if plan.replaced:
-                    self.outcome.touched = True
+                    self.result.touched = True
                     with self._stage("replacing"):
                         await flat(transfer.replace(plan.replaced))
             else:  # it was read to the end, and so proven, when what it holds was learnt
-                self.outcome.touched = bool(plan.replaced)
+                self.result.touched = bool(plan.replaced)
                 with self._stage("members"):
                     await flat(transfer.run([*plan.new, *plan.replaced]))
             if transfer.uploads_begun:
@@ -305,7 +306,7 @@ class Packing:
             if failure.failure is not FailureClass.ARCHIVE_REFUSED:
                 self._keep_proof(transfer)
             await undisturbed(self._leave(transfer, claim))
-            if failure.failure is FailureClass.ARCHIVE_REFUSED and not self.outcome.touched:
+            if failure.failure is FailureClass.ARCHIVE_REFUSED and not self.result.touched:
                 await self._withdraw(previous, claimed, claim)
             raise
         except BaseException:
@@ -355,22 +356,23 @@ class Packing:
         async def remove(name: str) -> None:
             await self._store.delete(self._prefix + name, fence=claim)
 
-        await each(names, remove, self._tools.budget.puts)
+        await each(names, remove, self._tools.limits.puts)
 
-    async def _put_metadata(self, findings: Findings, claim: Claim) -> dict[str, Entry]:
+    async def _put_metadata(self, findings: Findings, claim: Claim) -> dict[str, InventoryKey]:
         """Put the five files, ``entry.json`` when the others are there; return the whole package."""
         package = {
-            file.name: Entry(file.member.size, file.member.crc32, Standing.PUBLISHED) for file in findings.content.files
+            file.name: InventoryKey(file.member.size, file.member.crc32, Standing.PUBLISHED)
+            for file in findings.content.files
         }
         files = render(self._order, findings.facts)
-        self.outcome.touched = self.outcome.touched or any(name in findings.existing for name in files)
+        self.result.touched = self.result.touched or any(name in findings.existing for name in files)
 
         async def put(name: str) -> None:
             body = files.pop(name)
             crc = functools.reduce(lambda crc, piece: crc32(piece, crc), body, 0)
             size = sum(len(piece) for piece in body)
             await self._store.put(self._prefix + name, body, crc=crc, content_type=content_type(name), fence=claim)
-            package[name] = Entry(size, crc, Standing.PUBLISHED)
+            package[name] = InventoryKey(size, crc, Standing.PUBLISHED)
             self._tools.progress.files_uploaded += 1
             self._tools.progress.bytes_uploaded += size
 
@@ -385,7 +387,12 @@ class Packing:
         return decide_announcement(notified, checksum, order.taken.request_id, always=order.notify_always)
 
     async def _publish(
-        self, claimed: Inventory, package: Mapping[str, Entry], findings: Findings, due: Announcement, claim: Claim
+        self,
+        claimed: Inventory,
+        package: Mapping[str, InventoryKey],
+        findings: Findings,
+        due: Announcement,
+        claim: Claim,
     ) -> Inventory:
         """Record the package, and delete what it lacks.
 
@@ -395,14 +402,14 @@ class Packing:
         may_delete = self._order.destination.delete_unversioned or findings.versioned
         published = publish(claimed, package, findings.existing, known=findings.previous.known, may_delete=may_delete)
         inventory = replace(
-            published.inventory, missing=tuple(self.outcome.missing), missing_count=self.outcome.missing_count,
+            published.inventory, missing=tuple(self.result.missing), missing_count=self.result.missing_count,
             canvas_id=self._canvas(findings.previous), notified=None if due.due else claimed.notified,
         )  # fmt: skip
         await claim.write(inventory)
         with self._stage("deletes"):
             await self._remove(published.deletes, claim)
         if published.kept_back:
-            self.outcome.notices.append(
+            self.result.notices.append(
                 f"{published.kept_back} files of the earlier package were kept, because the bucket keeps no versions."
             )
         # A put of the displaced attempt that was long on its way may bring a deleted key back. So it stays listed for
@@ -410,7 +417,7 @@ class Packing:
         return inventory if self._displaces(findings.previous) else swept(inventory, published.deletes)
 
     async def _announce(
-        self, inventory: Inventory, package: Mapping[str, Entry], checksum: str, due: Announcement, claim: Claim
+        self, inventory: Inventory, package: Mapping[str, InventoryKey], checksum: str, due: Announcement, claim: Claim
     ) -> None:
         order = self._order
         queue = self._tools.queue
@@ -419,10 +426,10 @@ class Packing:
             if due.due and queue is not None:
                 message_id = await queue.send(message_body(order), fifo_attributes(order, checksum), claim)
             await self._record(inventory, due, checksum, message_id, claim)
-        self.outcome.package = PackedPackage(
+        self.result.package = PackedPackage(
             uri=order.destination.uri,
             files=len(package),
-            bytes=sum(entry.size or 0 for entry in package.values()),
+            bytes=sum(key.size or 0 for key in package.values()),
             manifest_checksum=checksum,
             message_id=message_id,
             notified=due.due,

@@ -20,13 +20,13 @@ from packager.archive.format import (
     shown,
 )
 from packager.archive.unpack import PIECE_BYTES, Unpacker, crc32, unpack
-from packager.budget import PUT_BYTES, Budget, PartBuffer, PartBuffers, Room, part_bytes
+from packager.capacity import PUT_BYTES, Capacity, ConcurrencyLimits, PartBuffer, PartBuffers, part_bytes
 from packager.tasks import flat
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator, Sequence
 
-    from packager.archive.source import Archive, Feed
+    from packager.archive.source import ArchiveSource, ByteReader
     from packager.aws.client import Fence
     from packager.aws.store import Part, Store
     from packager.decisions.policy import File
@@ -117,18 +117,24 @@ class Transfer:
     """Moves members; one per attempt."""
 
     def __init__(
-        self, archive: Archive, store: Store, fence: Fence, budget: Budget, key_prefix: str, progress: Progress
+        self,
+        archive: ArchiveSource,
+        store: Store,
+        fence: Fence,
+        limits: ConcurrencyLimits,
+        key_prefix: str,
+        progress: Progress,
     ) -> None:
         """Put under `key_prefix`, behind `fence`."""
         self._archive = archive
         self._store = store
         self._fence = fence
-        self._budget = budget
+        self._limits = limits
         self._prefix = key_prefix
         self._progress = progress
-        self._room = Room(budget.buffer_bytes)
-        self._buffers = PartBuffers(self._room)
-        self._slots = asyncio.Semaphore(budget.puts)
+        self._capacity = Capacity(limits.buffer_bytes)
+        self._buffers = PartBuffers(self._capacity)
+        self._slots = asyncio.Semaphore(limits.puts)
         self._held: dict[str, bytes] = {}
         self._held_bytes = 0
         self._ready: dict[str, Upload] = {}
@@ -149,16 +155,16 @@ class Transfer:
         if self._progress.moving_since is None:
             self._progress.moving_since = asyncio.get_running_loop().time()
             self._progress.bytes_skipped = self._progress.bytes_done
-        runs = self._archive.runs(wanted, self._budget.readers)
+        runs = self._archive.runs(wanted, self._limits.readers)
         queue = iter(runs)
         over: list[Failure] = []
         async with asyncio.TaskGroup() as puts, asyncio.TaskGroup() as readers:
-            for _ in range(min(self._budget.readers, len(runs))):
-                readers.create_task(self._reader(queue, prepared, puts, over))
+            for _ in range(min(self._limits.readers, len(runs))):
+                readers.create_task(self._read_runs(queue, prepared, puts, over))
         if over:
             raise over[0]
 
-    async def _reader(
+    async def _read_runs(
         self, queue: Iterator[list[File]], prepared: set[str], puts: asyncio.TaskGroup, over: list[Failure]
     ) -> None:
         """Read runs until there are no more, or one reader finds that the archive is `over`.
@@ -167,44 +173,44 @@ class Transfer:
         need not fetch it again.
         """
         for run in queue:
-            feed = self._archive.read(run[0].member.offset, run[-1].until)
+            reader = self._archive.read(run[0].member.offset, run[-1].until)
             try:
                 for file in run:
                     if over:
                         return
-                    await feed.skip(file.member.offset - feed.at)
-                    await self._file(feed, file, prepare=file.name in prepared, puts=puts)
+                    await reader.skip(file.member.offset - reader.at)
+                    await self._file(reader, file, prepare=file.name in prepared, puts=puts)
             except Failure as failure:
                 if failure.failure not in _OVER:
                     raise
                 over.append(failure)
                 return
             finally:
-                feed.close()
+                reader.close()
 
-    async def _file(self, feed: Feed, file: File, *, prepare: bool, puts: asyncio.TaskGroup) -> None:
-        header = await open_member(feed, file)
+    async def _file(self, reader: ByteReader, file: File, *, prepare: bool, puts: asyncio.TaskGroup) -> None:
+        header = await open_member(reader, file)
         if prepare:
-            await self._prepare(feed, file)
+            await self._prepare(reader, file)
         elif file.member.size <= PUT_BYTES:
-            charge = await self._room.take(file.member.size)
+            charge = await self._capacity.acquire(file.member.size)
             try:
-                body = await self._whole(feed, file)
+                body = await self._whole(reader, file)
                 await self._slots.acquire()
             except BaseException:
-                self._room.give(charge)
+                self._capacity.release(charge)
                 raise
             puts.create_task(self._put(file, body, charge))
         else:
-            await self._complete(file, await self._upload(feed, file))
-        await close_member(feed, file, header)
+            await self._complete(file, await self._upload(reader, file))
+        await close_member(reader, file, header)
         if prepare:
             self.proven.add(file.name)
 
-    async def _whole(self, feed: Feed, file: File) -> list[bytes]:
+    async def _whole(self, reader: ByteReader, file: File) -> list[bytes]:
         if file.member.packed <= PIECE_BYTES:
-            return [unpack(file.member, await feed.exactly(file.member.packed))]
-        return [piece async for piece in member_pieces(feed, file)]
+            return [unpack(file.member, await reader.exactly(file.member.packed))]
+        return [piece async for piece in member_pieces(reader, file)]
 
     async def _put(self, file: File, body: list[bytes], charge: int) -> None:
         try:
@@ -216,7 +222,7 @@ class Transfer:
                 fence=self._fence,
             )
         finally:
-            self._room.give(charge)
+            self._capacity.release(charge)
             self._slots.release()
         self._progress.bytes_done += file.member.size
         self._count(file)
@@ -227,18 +233,18 @@ class Transfer:
         self._progress.files_uploaded += 1
         self._progress.bytes_uploaded += file.member.size
 
-    async def _prepare(self, feed: Feed, file: File) -> None:
+    async def _prepare(self, reader: ByteReader, file: File) -> None:
         size = file.member.size
         parts = -(-size // part_bytes(size))
         if size > PUT_BYTES and self._ready_parts + parts <= _READY_PARTS:
             self._ready_parts += parts
-            self._ready[file.name] = await self._upload(feed, file)
-        elif size <= self._budget.held_bytes - self._held_bytes:
+            self._ready[file.name] = await self._upload(reader, file)
+        elif size <= self._limits.held_bytes - self._held_bytes:
             self._held_bytes += size
-            self._held[file.name] = b"".join(await self._whole(feed, file))
+            self._held[file.name] = b"".join(await self._whole(reader, file))
         else:
             self._progress.bytes_total += size  # it will be moved a second time
-            async for piece in member_pieces(feed, file):
+            async for piece in member_pieces(reader, file):
                 self._progress.bytes_done += len(piece)
 
     async def replace(self, files: Sequence[File]) -> None:
@@ -247,7 +253,7 @@ class Transfer:
         async with asyncio.TaskGroup() as group:
             for file in files:
                 if file.name in self._held:
-                    charge = await self._room.take(0)  # what is kept has room of its own
+                    charge = await self._capacity.acquire(0)  # what is kept has room of its own
                     await self._slots.acquire()
                     group.create_task(self._put(file, [self._held.pop(file.name)], charge))
                 elif file.name in self._ready:
@@ -255,18 +261,18 @@ class Transfer:
                     group.create_task(self._complete_ready(file, self._ready.pop(file.name)))
         await self.run([file for file in files if file.name not in prepared])
 
-    async def _upload(self, feed: Feed, file: File) -> Upload:
+    async def _upload(self, reader: ByteReader, file: File) -> Upload:
         """Upload a member in parts, without completing it."""
         key = self._prefix + file.name
         self.uploads_begun += 1
         upload = Upload(await self._begin_upload(key, content_type(file.name)), [])
-        await flat(self._put_parts(feed, file, key, upload))  # the reader tells failures by their class
+        await flat(self._put_parts(reader, file, key, upload))  # the reader tells failures by their class
         return upload
 
-    async def _put_parts(self, feed: Feed, file: File, key: str, upload: Upload) -> None:
+    async def _put_parts(self, reader: ByteReader, file: File, key: str, upload: Upload) -> None:
         async with asyncio.TaskGroup() as group:
             number = 0
-            async for buffer, filled in self._parts(feed, file):
+            async for buffer, filled in self._parts(reader, file):
                 number += 1
                 group.create_task(self._put_part(key, upload, number, buffer, filled))
 
@@ -294,17 +300,17 @@ class Transfer:
         self._uploads[upload] = key
         return upload
 
-    async def _parts(self, feed: Feed, file: File) -> AsyncIterator[tuple[PartBuffer, int]]:
+    async def _parts(self, reader: ByteReader, file: File) -> AsyncIterator[tuple[PartBuffer, int]]:
         """Yield each part's buffer, to be given back, and how much of it is filled."""
         buffer: PartBuffer | None = None
         filled = 0
         left = file.member.size
         try:
-            async for whole in member_pieces(feed, file):
+            async for whole in member_pieces(reader, file):
                 piece = memoryview(whole)
                 while piece:
                     if buffer is None:
-                        buffer = await self._buffers.take(part_bytes(file.member.size))
+                        buffer = await self._buffers.acquire(part_bytes(file.member.size))
                     took = buffer.fill(filled, piece)
                     piece = piece[took:]
                     filled += took
@@ -314,7 +320,7 @@ class Transfer:
                         yield full, length
         finally:
             if buffer is not None:
-                self._buffers.give(buffer)
+                self._buffers.release(buffer)
 
     async def _put_part(self, key: str, upload: Upload, number: int, buffer: PartBuffer, filled: int) -> None:
         try:
@@ -325,11 +331,11 @@ class Transfer:
                 )
                 self._progress.bytes_done += filled
         finally:
-            self._buffers.give(buffer)
+            self._buffers.release(buffer)
 
     async def give_up(self) -> None:
         """Abort the uploads that were begun and not completed; the next attempt ends those that stay."""
-        slots = asyncio.Semaphore(self._budget.puts)  # what was cut off may not have given its own back
+        slots = asyncio.Semaphore(self._limits.puts)  # what was cut off may not have given its own back
 
         async def abort(upload: str, key: str) -> None:
             async with slots:
@@ -340,24 +346,24 @@ class Transfer:
         await asyncio.gather(*aborts, return_exceptions=True)
 
 
-async def open_member(feed: Feed, file: File) -> LocalHeader:
+async def open_member(reader: ByteReader, file: File) -> LocalHeader:
     """Read a member's own header and compare it with the directory."""
-    header = parse_local_header(await feed.exactly(LOCAL_HEADER_BYTES), file.member.name)
-    check_local_header(file.member, header, await feed.exactly(header.trailing_bytes))
+    header = parse_local_header(await reader.exactly(LOCAL_HEADER_BYTES), file.member.name)
+    check_local_header(file.member, header, await reader.exactly(header.trailing_bytes))
     return header
 
 
-async def close_member(feed: Feed, file: File, header: LocalHeader) -> None:
+async def close_member(reader: ByteReader, file: File, header: LocalHeader) -> None:
     """Read what stands behind a member's content and prove that nothing is hidden there."""
-    check_gap(file.member, header, await feed.exactly(max(0, file.until - feed.at)))
+    check_gap(file.member, header, await reader.exactly(max(0, file.until - reader.at)))
 
 
-async def member_pieces(feed: Feed, file: File) -> AsyncIterator[bytes]:
+async def member_pieces(reader: ByteReader, file: File) -> AsyncIterator[bytes]:
     """Yield a member's content, verified as a whole only once the last piece was taken."""
     unpacker = Unpacker(file.member)
     left = file.member.packed
     while left:
-        packed = await feed.some(min(left, PIECE_BYTES))
+        packed = await reader.some(min(left, PIECE_BYTES))
         if not packed:
             raise refused(f"The content of {shown(file.member.name)} reaches into what follows it.")
         left -= len(packed)

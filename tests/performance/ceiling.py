@@ -17,7 +17,7 @@ from packager.archive.unpack import crc32
 from packager.aws.client import Fence
 from packager.aws.credentials import find_credentials
 from packager.aws.store import ObjectOptions, Part, open_store
-from packager.budget import Budget, part_bytes
+from packager.capacity import ConcurrencyLimits, part_bytes
 from packager.http1 import Client
 from packager.transfer import close_member, member_pieces, open_member
 
@@ -33,13 +33,13 @@ async def fetch(url: str) -> None:
 
     async def reader() -> None:
         for run in queue:
-            feed = archive.read(run[0].member.offset, run[-1].until)
+            reader = archive.read(run[0].member.offset, run[-1].until)
             for file in run:
-                header = await open_member(feed, file)
-                async for _ in member_pieces(feed, file):
+                header = await open_member(reader, file)
+                async for _ in member_pieces(reader, file):
                     pass
-                await close_member(feed, file, header)
-            feed.close()
+                await close_member(reader, file, header)
+            reader.close()
 
     await asyncio.gather(*(reader() for _ in range(4)))
 
@@ -57,7 +57,7 @@ async def put(url: str, endpoint: str, bucket: str) -> None:
     fence = Fence()
     ready = os.urandom(part_bytes(0))
     queue = iter(content.files)
-    slots = asyncio.Semaphore(max(1, Budget.of_environment(os.environ).buffer_bytes // len(ready)))
+    slots = asyncio.Semaphore(max(1, ConcurrencyLimits.of_environment(os.environ).buffer_bytes // len(ready)))
 
     async def part(key: str, upload: str, number: int, size: int) -> Part:
         async with slots:

@@ -33,7 +33,7 @@ from packager.archive.source import open_archive
 from packager.attempt import prepare
 from packager.cli import main
 from packager.http1 import Client
-from packager.packing import Outcome
+from packager.packing import PackingResult
 from tests.support.s3_servers import KEYS, REGION
 
 if TYPE_CHECKING:
@@ -225,7 +225,7 @@ def read_json(contents: dict[str, bytes], key: str) -> Any:
     return json.loads(contents[key])
 
 
-async def pack_here(attempt: Attempt, **variables: str) -> tuple[Failure | None, Outcome]:
+async def pack_here(attempt: Attempt, **variables: str) -> tuple[Failure | None, PackingResult]:
     """Pack in this process: faster than a process of its own, for tests of many archives."""
     client = Client()
     order = attempt.order()
@@ -235,7 +235,7 @@ async def pack_here(attempt: Attempt, **variables: str) -> tuple[Failure | None,
         packing = await prepare(order, encode_order(order).digest, archive, client, environment(**variables))
         await packing.run()
     except Failure as failure:
-        return failure, packing.outcome if packing else Outcome()
+        return failure, packing.result if packing else PackingResult()
     finally:
         client.close()
-    return None, packing.outcome
+    return None, packing.result

@@ -27,28 +27,28 @@ from packager.decisions.policy import Content, check_directory_size, examine, mo
 
 if TYPE_CHECKING:
     from entrypackage.order import Limits
-    from packager.archive.source import Archive, Feed
+    from packager.archive.source import ArchiveSource, ByteReader
 
 _NONE32: Final = 0xFFFFFFFF
 _END_BYTES: Final = 66_000
 """The end records with the longest comment."""
 
 
-async def learn(archive: Archive, key_prefix: str, limits: Limits) -> Content:
+async def learn(archive: ArchiveSource, key_prefix: str, limits: Limits) -> Content:
     """Return the archive's files, every rule of the directory kept; raises `Failure` (`ArchiveRefused`)."""
     members, end = await (_by_ranges(archive, limits) if archive.ranged else _by_reading(archive, limits))
     return examine(members, end, key_prefix, limits)
 
 
-async def _by_ranges(archive: Archive, limits: Limits) -> tuple[list[Member], End]:
+async def _by_ranges(archive: ArchiveSource, limits: Limits) -> tuple[list[Member], End]:
     assert archive.size is not None
     end = find_end(archive.tail, archive.size)
     check_directory_size(end, limits)
-    feed = archive.read(end.directory_offset, end.end_offset)
+    reader = archive.read(end.directory_offset, end.end_offset)
     try:
-        raw = await feed.exactly(end.directory_bytes)
+        raw = await reader.exactly(end.directory_bytes)
     finally:
-        feed.close()
+        reader.close()
     return parse_directory(raw, end), end
 
 
@@ -61,20 +61,20 @@ class _Seen:
     total: int = 0
 
 
-async def _by_reading(archive: Archive, limits: Limits) -> tuple[list[Member], End]:
-    feed = archive.read(0, None)
+async def _by_reading(archive: ArchiveSource, limits: Limits) -> tuple[list[Member], End]:
+    reader = archive.read(0, None)
     seen = _Seen()
     try:
-        while (start := await feed.exactly(4)) == b"PK\x03\x04":
-            feed.unread(start)
-            await _pass_member(feed, seen, limits)
-        feed.unread(start)
-        begin = feed.at
-        tail = await _rest(feed, most_directory_bytes(len(seen.members)) + _END_BYTES)
+        while (start := await reader.exactly(4)) == b"PK\x03\x04":
+            reader.unread(start)
+            await _pass_member(reader, seen, limits)
+        reader.unread(start)
+        begin = reader.at
+        tail = await _rest(reader, most_directory_bytes(len(seen.members)) + _END_BYTES)
     finally:
-        feed.close()
-    archive.size = feed.at
-    end = find_end(tail, feed.at)
+        reader.close()
+    archive.size = reader.at
+    end = find_end(tail, reader.at)
     check_directory_size(end, limits)
     if end.directory_offset != begin:
         raise refused("The archive's directory is not behind its last member.")
@@ -85,10 +85,10 @@ async def _by_reading(archive: Archive, limits: Limits) -> tuple[list[Member], E
     return members, end
 
 
-async def _rest(feed: Feed, most: int) -> bytes:
+async def _rest(reader: ByteReader, most: int) -> bytes:
     pieces = []
     total = 0
-    while piece := await feed.some(PIECE_BYTES):
+    while piece := await reader.some(PIECE_BYTES):
         total += len(piece)
         if total > most:
             raise refused("The archive's directory is far larger than its members explain.")
@@ -96,10 +96,10 @@ async def _rest(feed: Feed, most: int) -> bytes:
     return b"".join(pieces)
 
 
-async def _pass_member(feed: Feed, seen: _Seen, limits: Limits) -> None:
-    offset = feed.at
-    header = parse_local_header(await feed.exactly(LOCAL_HEADER_BYTES), f"byte {offset}")
-    trailing = await feed.exactly(header.trailing_bytes)
+async def _pass_member(reader: ByteReader, seen: _Seen, limits: Limits) -> None:
+    offset = reader.at
+    header = parse_local_header(await reader.exactly(LOCAL_HEADER_BYTES), f"byte {offset}")
+    trailing = await reader.exactly(header.trailing_bytes)
     name = decode_name(trailing[: header.name_bytes], header.flags)
     if len(seen.members) >= limits.max_members:
         raise refused(f"The archive has more than the {limits.max_members} members that are taken.")
@@ -116,11 +116,11 @@ async def _pass_member(feed: Feed, seen: _Seen, limits: Limits) -> None:
     most = min(limits.max_member_bytes, limits.max_total_bytes - seen.total)
     passed = _Passing(name, limits, most)
     if described and header.method == DEFLATED:
-        await passed.until_its_end(feed)
+        await passed.until_its_end(reader)
     else:
-        await passed.exactly(feed, header.method, packed)
+        await passed.exactly(reader, header.method, packed)
     if described:
-        await _descriptor(feed, passed)
+        await _descriptor(reader, passed)
     elif (passed.packed, passed.size, passed.crc) != (packed, size, header.crc32):
         raise refused(f"The content of {shown(name)} does not have the size or the CRC-32 that the archive claims.")
     seen.total += passed.size
@@ -138,11 +138,11 @@ class _Passing:
         self._ratio = limits.max_ratio
         self._most = most
 
-    async def exactly(self, feed: Feed, method: int, packed: int) -> None:
+    async def exactly(self, reader: ByteReader, method: int, packed: int) -> None:
         unpacker = Unpacker(Member(self._name, 0, packed, self._most, 0, method, 0, 0))
         left = packed
         while left:
-            piece = await feed.some(min(left, PIECE_BYTES))
+            piece = await reader.some(min(left, PIECE_BYTES))
             if not piece:
                 raise refused("The archive ends too early.")
             left -= len(piece)
@@ -153,16 +153,16 @@ class _Passing:
             self._count(out)
         self.crc = unpacker.crc32
 
-    async def until_its_end(self, feed: Feed) -> None:
+    async def until_its_end(self, reader: ByteReader) -> None:
         unpacker = Unpacker(Member(self._name, 0, 0, self._most, 0, DEFLATED, 0, 0))
         while not unpacker.ended:
-            piece = await feed.some(PIECE_BYTES)
+            piece = await reader.some(PIECE_BYTES)
             if not piece:
                 raise refused("The archive ends too early.")
             self.packed += len(piece)
             for out in unpacker.feed(piece, open_ended=True):
                 self._count(out)
-        feed.unread(unpacker.behind)
+        reader.unread(unpacker.behind)
         self.packed -= len(unpacker.behind)
         self.crc = unpacker.crc32
 
@@ -174,24 +174,24 @@ class _Passing:
             raise refused(f"The member {shown(self._name)} unpacks to more than {self._ratio} times its size.")
 
 
-async def _descriptor(feed: Feed, passed: _Passing) -> None:
+async def _descriptor(reader: ByteReader, passed: _Passing) -> None:
     """Read the data descriptor, of which four forms exist; the right one is the one that is true."""
     plain = struct.pack("<3I", passed.crc, passed.packed & _NONE32, passed.size & _NONE32)
     wide = struct.pack("<I2Q", passed.crc, passed.packed, passed.size)
-    met = await feed.exactly(4)
+    met = await reader.exactly(4)
     mark = b"PK\x07\x08"
     if met == mark and not plain.startswith(mark):
-        met = await feed.exactly(4)
-    met += await feed.exactly(8)
-    if met == plain and not (wide.startswith(plain) and await _zeros_follow(feed)):
+        met = await reader.exactly(4)
+    met += await reader.exactly(8)
+    if met == plain and not (wide.startswith(plain) and await _zeros_follow(reader)):
         return
-    met += await feed.exactly(8)
+    met += await reader.exactly(8)
     if met != wide:
         raise refused("A member's data descriptor differs from its content.")
 
 
-async def _zeros_follow(feed: Feed) -> bool:
+async def _zeros_follow(reader: ByteReader) -> bool:
     """Whether the long form goes on: of an empty member it begins like the short one, but no header with zeros."""
-    following = await feed.exactly(4)
-    feed.unread(following)
+    following = await reader.exactly(4)
+    reader.unread(following)
     return following == bytes(4)

@@ -15,7 +15,7 @@ from urllib.parse import urljoin
 from entrypackage.failures import Failure, FailureClass
 from packager.archive.format import TAIL_BYTES, refused
 from packager.clock import Retrying
-from packager.http1 import Address, Answer, Client, ConnectionBroken
+from packager.http1 import Address, Client, ConnectionBroken, HttpResponse
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -34,12 +34,12 @@ _RUN_BYTES: Final = 8 * 1024 * 1024
 _LEAST_RUN_BYTES: Final = 256 * 1024
 
 
-class Archive:
+class ArchiveSource:
     """One archive, proven to stay the same while it is read."""
 
     def __init__(
         self, client: Client, url: str, *, size: int | None, etag: str | None, tail: bytes, ranged: bool,
-        retrying: Retrying, first: Answer | None = None,
+        retrying: Retrying, first: HttpResponse | None = None,
     ) -> None:  # fmt: skip
         """Use `open_archive`."""
         self.size = size
@@ -57,11 +57,11 @@ class Archive:
         self._random = Random()  # noqa: S311 - jitter
         self._first = first
 
-    def read(self, start: int, end: int | None) -> Feed:
+    def read(self, start: int, end: int | None) -> ByteReader:
         """Return a reader of the bytes from `start` to before `end` (None: to the archive's end, wherever it is)."""
-        return Feed(self, start, end)
+        return ByteReader(self, start, end)
 
-    async def ask(self, start: int, end: int | None) -> Answer:
+    async def ask(self, start: int, end: int | None) -> HttpResponse:
         """Ask for a range; the answer's body begins at `start`. Raises `Failure`, or `ConnectionBroken`: try again."""
         if self._first is not None:
             first, self._first = self._first, None
@@ -73,25 +73,25 @@ class Archive:
             headers["range"] = f"bytes={start}-{'' if end is None else end - 1}"
             if self.etag and not self.etag.startswith("W/"):
                 headers["if-range"] = self.etag
-        answer = await _get(self._client, self._url, headers)
+        response = await _get(self._client, self._url, headers)
         try:
-            await self._check(answer, start)
+            await self._check(response, start)
         except BaseException:
-            answer.close()
+            response.close()
             raise
-        return answer
+        return response
 
-    async def _check(self, answer: Answer, start: int) -> None:
-        await _raise_for_status(answer)
-        etag = answer.headers.get("etag")
+    async def _check(self, response: HttpResponse, start: int) -> None:
+        await _raise_for_status(response)
+        etag = response.headers.get("etag")
         if self.etag and etag and etag != self.etag:
             raise refused("The archive changed while it was being read.")
         if not self.ranged:
-            await _drop(answer, start)
+            await _drop(response, start)
             return
-        if answer.status != 206:
+        if response.status != 206:
             raise refused("The archive changed while it was being read.")
-        first, _, size = _content_range(answer)
+        first, _, size = _content_range(response)
         if size != self.size:
             raise refused("The archive changed while it was being read.")
         if first != start:
@@ -123,17 +123,17 @@ class Archive:
         await asyncio.sleep(self._retrying.delay_seconds(failures, self._random))
 
 
-class Feed:
+class ByteReader:
     """Some consecutive bytes of the archive, read on demand and across broken connections."""
 
-    def __init__(self, archive: Archive, start: int, end: int | None) -> None:
+    def __init__(self, archive: ArchiveSource, start: int, end: int | None) -> None:
         """Use `Archive.read`."""
         self.at = start
         """Where the next byte handed out stands in the archive."""
         self._archive = archive
         self._end = end
         self._next = start
-        self._answer: Answer | None = None
+        self._response: HttpResponse | None = None
         self._rest = memoryview(b"")
         self._failures = 0
 
@@ -185,17 +185,17 @@ class Feed:
                 self._next += len(piece)
                 return piece
             try:
-                if self._answer is None:
+                if self._response is None:
                     until = min(self._end or tail_start, tail_start) if archive.tail else self._end
-                    self._answer = await archive.ask(self._next, until)
-                piece = await self._answer.piece()
+                    self._response = await archive.ask(self._next, until)
+                piece = await self._response.piece()
             except ConnectionBroken as problem:
-                self._drop_answer()
+                self._drop_response()
                 self._failures += 1
                 await archive.pause(self._failures, str(problem))
                 continue
             if not piece:
-                self._answer = None
+                self._response = None
                 if self._end is None:
                     return b""
                 self._failures += 1
@@ -204,23 +204,23 @@ class Feed:
             self._failures = 0
             if self._end is not None and len(piece) > self._end - self._next:
                 piece = piece[: self._end - self._next]
-                self._drop_answer()
+                self._drop_response()
             self._next += len(piece)
             archive.fetched += len(piece)
             return piece
         return b""
 
-    def _drop_answer(self) -> None:
-        if self._answer is not None:
-            self._answer.close()
-            self._answer = None
+    def _drop_response(self) -> None:
+        if self._response is not None:
+            self._response.close()
+            self._response = None
 
     def close(self) -> None:
         """Stop reading."""
-        self._drop_answer()
+        self._drop_response()
 
 
-async def open_archive(client: Client, url: str, retrying: Retrying | None = None) -> Archive:
+async def open_archive(client: Client, url: str, retrying: Retrying | None = None) -> ArchiveSource:
     """Ask for the archive's end; raises `Failure` (`ArchiveExpired`, `ArchiveUnreachable`, `ArchiveRefused`)."""
     retrying = retrying or Retrying()
     random = Random()  # noqa: S311 - jitter
@@ -237,42 +237,42 @@ async def open_archive(client: Client, url: str, retrying: Retrying | None = Non
             raise Failure(FailureClass.ORDER_INVALID, "The archive's address is not an http or https URL.") from None
 
 
-async def _open(client: Client, url: str, retrying: Retrying) -> Archive:
+async def _open(client: Client, url: str, retrying: Retrying) -> ArchiveSource:
     headers = {"accept-encoding": "identity", "range": f"bytes=-{TAIL_BYTES}"}
-    answer = await _get(client, url, headers)
-    etag = answer.headers.get("etag")
+    response = await _get(client, url, headers)
+    etag = response.headers.get("etag")
     try:
-        await _raise_for_status(answer, empty="The archive is empty.")
-        size, tail = await _tail(answer) if answer.status == 206 else (0, b"")
+        await _raise_for_status(response, empty="The archive is empty.")
+        size, tail = await _tail(response) if response.status == 206 else (0, b"")
     except BaseException:
-        answer.close()
+        response.close()
         raise
-    if answer.status == 206:
-        return Archive(client, url, size=size, etag=etag, tail=tail, ranged=True, retrying=retrying)
-    length = answer.headers.get("content-length", "")
+    if response.status == 206:
+        return ArchiveSource(client, url, size=size, etag=etag, tail=tail, ranged=True, retrying=retrying)
+    length = response.headers.get("content-length", "")
     whole = int(length) if length.isdigit() else None
-    return Archive(client, url, size=whole, etag=etag, tail=b"", ranged=False, retrying=retrying, first=answer)
+    return ArchiveSource(client, url, size=whole, etag=etag, tail=b"", ranged=False, retrying=retrying, first=response)
 
 
-async def _tail(answer: Answer) -> tuple[int, bytes]:
+async def _tail(response: HttpResponse) -> tuple[int, bytes]:
     """Return the archive's size and its end, having read no more than was asked for, whatever the origin claims."""
-    first, last, size = _content_range(answer)
+    first, last, size = _content_range(response)
     if last + 1 != size or not 0 < size - first <= TAIL_BYTES:
         raise ConnectionBroken("it answered with a range that was not asked for.")
-    tail = await answer.read(size - first)
+    tail = await response.read(size - first)
     if len(tail) != size - first:
         raise ConnectionBroken("it ended early.")
     return size, tail
 
 
-async def _get(client: Client, url: str, headers: dict[str, str]) -> Answer:
+async def _get(client: Client, url: str, headers: dict[str, str]) -> HttpResponse:
     address = Address.parse(url)
     for _ in range(4):
-        answer = await client.request("GET", address, headers)
-        if answer.status not in _REDIRECT_STATUS or "location" not in answer.headers:
-            return answer
-        answer.close()
-        url, address = _followed(url, address, answer.headers["location"])
+        response = await client.request("GET", address, headers)
+        if response.status not in _REDIRECT_STATUS or "location" not in response.headers:
+            return response
+        response.close()
+        url, address = _followed(url, address, response.headers["location"])
     raise Failure(FailureClass.ARCHIVE_UNREACHABLE, "The archive's address leads in circles.")
 
 
@@ -289,11 +289,13 @@ def _followed(url: str, before: Address, location: str) -> tuple[str, Address]:
     return url, address
 
 
-async def _raise_for_status(answer: Answer, empty: str = "The archive changed while it was being read.") -> None:
-    status = answer.status
+async def _raise_for_status(
+    response: HttpResponse, empty: str = "The archive changed while it was being read."
+) -> None:
+    status = response.status
     if status in {200, 206}:
         return
-    said = await answer.read(1024 * 1024)
+    said = await response.read(1024 * 1024)
     # S3 says 403 when a presigned URL is over, and 400 ExpiredToken when the session that signed it is.
     if status in _EXPIRED_STATUS or (status == 400 and b"xpired" in said):
         raise Failure(FailureClass.ARCHIVE_EXPIRED, f"The archive's origin answered {status}: the address is over.")
@@ -304,19 +306,19 @@ async def _raise_for_status(answer: Answer, empty: str = "The archive changed wh
     raise Failure(FailureClass.ARCHIVE_UNREACHABLE, f"The archive's origin answered {status}.")
 
 
-async def _drop(answer: Answer, count: int) -> None:
+async def _drop(response: HttpResponse, count: int) -> None:
     dropped = 0
     while dropped < count:
-        piece = await answer.piece()
+        piece = await response.piece()
         if not piece:
             raise ConnectionBroken("it ended early.")
         if len(piece) > count - dropped:
-            answer.unread(piece[count - dropped :])
+            response.unread(piece[count - dropped :])
         dropped += len(piece)
 
 
-def _content_range(answer: Answer) -> tuple[int, int, int]:
-    unit, _, rest = answer.headers.get("content-range", "").partition(" ")
+def _content_range(response: HttpResponse) -> tuple[int, int, int]:
+    unit, _, rest = response.headers.get("content-range", "").partition(" ")
     span, _, size = rest.partition("/")
     first, _, last = span.partition("-")
     if unit != "bytes" or not (first.isdigit() and last.isdigit() and size.isdigit()):
@@ -324,7 +326,7 @@ def _content_range(answer: Answer) -> tuple[int, int, int]:
     return int(first), int(last), int(size)
 
 
-class LocalArchive(Archive):
+class LocalArchiveSource(ArchiveSource):
     """An archive in a file, for a person who packs by hand."""
 
     def __init__(self, file: BinaryIO | str) -> None:
@@ -341,12 +343,12 @@ class LocalArchive(Archive):
         self._file.seek(start)
         return self._file.read(count)
 
-    def read(self, start: int, end: int | None) -> Feed:
-        return _LocalFeed(self, start, self.size or 0 if end is None else end)
+    def read(self, start: int, end: int | None) -> ByteReader:
+        return _LocalByteReader(self, start, self.size or 0 if end is None else end)
 
 
-class _LocalFeed(Feed):
-    def __init__(self, archive: LocalArchive, start: int, end: int) -> None:
+class _LocalByteReader(ByteReader):
+    def __init__(self, archive: LocalArchiveSource, start: int, end: int) -> None:
         super().__init__(archive, start, end)
         self._local = archive
         self._until = end

@@ -28,14 +28,14 @@ from packager.http1 import Address, Client, ConnectionBroken
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from packager.aws.credentials import Credentials
+    from packager.aws.credentials import AwsCredentials
 
 log = logging.getLogger("packager.aws.client")
 
 UNSIGNED_BODY: Final = "UNSIGNED-PAYLOAD"
 """Bodies to S3 are verified by their CRC-32, which S3 computes anew, so hashing them for the signature is saved."""
 
-_ANSWER_BYTES: Final = 16 * 1024 * 1024
+_RESPONSE_BYTES: Final = 16 * 1024 * 1024
 _TRANSIENT_CODES: Final = frozenset(
     {
         "InternalError", "SlowDown", "ServiceUnavailable", "RequestTimeout", "RequestTimeoutException", "Throttling",
@@ -92,7 +92,7 @@ class AwsError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class AwsAnswer:
+class AwsResponse:
     """A successful answer, read whole."""
 
     status: int
@@ -109,7 +109,7 @@ class AwsRequest:
     headers: Mapping[str, str] = field(default_factory=dict)
     body: Sequence[bytes | bytearray | memoryview] = ()
     body_hash: str = UNSIGNED_BODY
-    answer_bytes: int = _ANSWER_BYTES
+    response_bytes: int = _RESPONSE_BYTES
     """The longest answer that is read."""
 
     def may_have_been_stale(self, error: AwsError) -> bool:
@@ -124,7 +124,7 @@ class Aws:
     def __init__(
         self,
         client: Client,
-        credentials: Credentials,
+        credentials: AwsCredentials,
         *,
         service: str,
         region: str,
@@ -139,7 +139,7 @@ class Aws:
         self._retrying = retrying or Retrying()
         self._random = random or Random()  # noqa: S311 - jitter, not a secret
 
-    async def send(self, request: AwsRequest, fence: Fence | None = None) -> AwsAnswer:
+    async def send(self, request: AwsRequest, fence: Fence | None = None) -> AwsResponse:
         """Send until it succeeds, is refused for good (`AwsError`) or the tries are used up.
 
         With a fence, nothing is sent unless the claim was checked a moment ago. Raises `ConnectionBroken` if the last
@@ -170,14 +170,14 @@ class Aws:
 
     async def _once(
         self, request: AwsRequest, provider: AwsCredentialsProvider | None, fence: Fence | None
-    ) -> AwsAnswer:
+    ) -> AwsResponse:
         address = request.address
         if fence is not None:
             await fence.refresh()
         headers = self._signed(request, address, provider)
         writing = _Writing(fence)
         try:
-            answer = await self._client.request(
+            response = await self._client.request(
                 request.method,
                 address,
                 headers,
@@ -185,13 +185,13 @@ class Aws:
                 before_write=writing.begin,
                 before_last=fence.refresh if fence else None,
             )
-            body = await answer.read(request.answer_bytes)
+            body = await response.read(request.response_bytes)
         except BaseException:
             writing.cut_off()
             raise
-        if 200 <= answer.status < 300 and not (request.method == "POST" and _ERROR_DOCUMENT.match(body)):
-            return AwsAnswer(answer.status, answer.headers, body)
-        raise _error(answer.status, answer.headers, body)
+        if 200 <= response.status < 300 and not (request.method == "POST" and _ERROR_DOCUMENT.match(body)):
+            return AwsResponse(response.status, response.headers, body)
+        raise _error(response.status, response.headers, body)
 
     def _signed(self, request: AwsRequest, address: Address, provider: AwsCredentialsProvider | None) -> dict[str, str]:
         if provider is None:

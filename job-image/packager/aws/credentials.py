@@ -38,7 +38,7 @@ _BRIEF: Final = Retrying(tries=3)
 log = logging.getLogger("packager.aws.credentials")
 
 
-class Credentials(Protocol):
+class AwsCredentials(Protocol):
     """Where a signer gets its credentials."""
 
     async def provider(self) -> AwsCredentialsProvider | None:
@@ -97,7 +97,7 @@ class RoleCredentials:
 
     def __init__(
         self, client: Client, endpoint: str, region: str, form: Mapping[str, str], *,
-        base: Credentials | None = None, token_file: Path | None = None, renewal_seconds: float = _RENEWAL_SECONDS,
+        base: AwsCredentials | None = None, token_file: Path | None = None, renewal_seconds: float = _RENEWAL_SECONDS,
     ) -> None:  # fmt: skip
         """Ask `endpoint` (STS) with `form`; the token file is read anew each time, because it rotates."""
         self._client = client
@@ -158,10 +158,10 @@ class RoleCredentials:
         digest = hashlib.sha256(body).hexdigest()
         sts = Aws(self._client, self._base, service="sts", region=self._region, retrying=retrying)
         try:
-            answer = await sts.send(AwsRequest("POST", Address.parse(self._endpoint), headers, [body], digest))
+            response = await sts.send(AwsRequest("POST", Address.parse(self._endpoint), headers, [body], digest))
         except (AwsError, ConnectionBroken) as error:
             raise failure_of(error, "taking on the role") from None
-        return _session_of(answer.body.decode("utf-8", "replace"))
+        return _session_of(response.body.decode("utf-8", "replace"))
 
 
 def _tag(name: str, text: str) -> str | None:
@@ -181,7 +181,7 @@ def _session_of(text: str) -> _Session:
 
 def find_credentials(
     client: Client, environment: Mapping[str, str], region: str, *, role_arn: str | None, session_name: str
-) -> Credentials:
+) -> AwsCredentials:
     """Choose as AWS's own tools do: keys in the environment, web identity, a profile; then assume `role_arn` if given.
 
     There is no falling back from `role_arn` to the pod's own rights, which might write into the wrong account.
@@ -200,7 +200,9 @@ def find_credentials(
     return RoleCredentials(client, endpoint, region, form, base=base)
 
 
-def _own(client: Client, environment: Mapping[str, str], endpoint: str, region: str, session_name: str) -> Credentials:
+def _own(
+    client: Client, environment: Mapping[str, str], endpoint: str, region: str, session_name: str
+) -> AwsCredentials:
     key, secret = environment.get("AWS_ACCESS_KEY_ID"), environment.get("AWS_SECRET_ACCESS_KEY")
     if key and secret:
         token = environment.get("AWS_SESSION_TOKEN") or None

@@ -15,7 +15,7 @@ from packager.http1 import Address, Client, ConnectionBroken
 
 if TYPE_CHECKING:
     from entrypackage.order import Order
-    from packager.aws.credentials import Credentials
+    from packager.aws.credentials import AwsCredentials
 
 
 _QUEUE_HOST: Final = re.compile(
@@ -60,7 +60,7 @@ def queue_region(queue_url: str) -> str | None:
 class Queue:
     """The queue of one order."""
 
-    def __init__(self, client: Client, credentials: Credentials, queue_url: str, endpoint: str | None, region: str):
+    def __init__(self, client: Client, credentials: AwsCredentials, queue_url: str, endpoint: str | None, region: str):
         """Send to the host of the queue's URL, or to `endpoint`."""
         self._aws = Aws(client, credentials, service="sqs", region=queue_region(queue_url) or region)
         self._queue_url = queue_url
@@ -73,7 +73,7 @@ class Queue:
         headers = {"content-type": "application/x-amz-json-1.0", "x-amz-target": "AmazonSQS.SendMessage"}
         request = AwsRequest("POST", Address.parse(self._endpoint), headers, [text], hashlib.sha256(text).hexdigest())
         try:
-            answer = await self._aws.send(request, fence)
+            response = await self._aws.send(request, fence)
         except AwsError as error:
             said = f"SQS answered {error.status} {error.code}: {error.message[:300]}"
             # SQS and KMS call it AccessDenied, AccessDeniedException or KMS.AccessDeniedException, with 400 or 403.
@@ -84,7 +84,7 @@ class Queue:
         except ConnectionBroken as error:
             raise Failure(FailureClass.NOTIFICATION_FAILED, f"No answer from SQS: {error}") from None
         try:
-            message_id = json.loads(answer.body)["MessageId"]
+            message_id = json.loads(response.body)["MessageId"]
         except (ValueError, KeyError, TypeError):
             raise Failure(FailureClass.NOTIFICATION_FAILED, "SQS's answer has no message id.") from None
         return str(message_id)

@@ -18,12 +18,12 @@ from xml.sax.saxutils import escape
 from entrypackage.failures import Failure, FailureClass
 from packager.archive.format import shown
 from packager.archive.unpack import crc32
-from packager.aws.client import Aws, AwsAnswer, AwsError, AwsRequest, Fence, crc32_header, failure_of, parse_crc32
+from packager.aws.client import Aws, AwsError, AwsRequest, AwsResponse, Fence, crc32_header, failure_of, parse_crc32
 from packager.clock import Retrying
 from packager.http1 import Address, Client, ConnectionBroken
 
 if TYPE_CHECKING:
-    from packager.aws.credentials import Credentials
+    from packager.aws.credentials import AwsCredentials
 
 _SMALL_OBJECT_BYTES: Final = 256 * 1024 * 1024
 """An inventory or ``entry.json`` of as many members as an archive may have takes some 100 MB."""
@@ -42,7 +42,7 @@ Body = Sequence[bytes | bytearray | memoryview]
 
 
 @dataclass(frozen=True, slots=True)
-class Listed:
+class ListedObject:
     """An object as a listing shows it."""
 
     size: int
@@ -50,7 +50,7 @@ class Listed:
 
 
 @dataclass(frozen=True, slots=True)
-class Facts:
+class ObjectFacts:
     """An object as a HEAD shows it."""
 
     size: int
@@ -126,15 +126,15 @@ class Store:
     async def _call(
         self, what: str, method: str, key: str, query: Mapping[str, str] | None = None,
         headers: Mapping[str, str] | None = None, body: Body = (), fence: Fence | None = None,
-        expected: Sequence[int] = (), answer_bytes: int | None = None,
-    ) -> AwsAnswer | AwsError:  # fmt: skip
+        expected: Sequence[int] = (), response_bytes: int | None = None,
+    ) -> AwsResponse | AwsError:  # fmt: skip
         target = f"{self._base.target.rstrip('/')}/{quote(key, safe='/~')}"
         if query is not None:
             target += "?" + urlencode(sorted(query.items()), quote_via=quote, safe="")
         address = Address(self._base.secure, self._base.host, self._base.port, target)
         request = AwsRequest(method, address, headers or {}, body)
-        if answer_bytes is not None:
-            request = replace(request, answer_bytes=answer_bytes)
+        if response_bytes is not None:
+            request = replace(request, response_bytes=response_bytes)
         try:
             return await self._aws.send(request, fence)
         except AwsError as error:
@@ -144,16 +144,16 @@ class Store:
         except ConnectionBroken as error:
             raise failure_of(error, _named(what, key)) from None
 
-    async def objects(self, prefix: str) -> dict[str, Listed]:
+    async def objects(self, prefix: str) -> dict[str, ListedObject]:
         """Return every object under a prefix."""
-        found: dict[str, Listed] = {}
+        found: dict[str, ListedObject] = {}
         query = {"list-type": "2", "prefix": prefix, "max-keys": "1000", **_ENCODED}
         while True:
-            answer = await self._done("listing the package", "GET", "", query)
-            tree = _xml(answer.body)
+            response = await self._done("listing the package", "GET", "", query)
+            tree = _xml(response.body)
             for item in tree.iter("Contents"):
                 etag = (item.findtext("ETag") or "").strip('"')
-                found[_key(tree, item.findtext("Key"))] = Listed(int(item.findtext("Size") or 0), etag)
+                found[_key(tree, item.findtext("Key"))] = ListedObject(int(item.findtext("Size") or 0), etag)
             token = tree.findtext("NextContinuationToken")
             if tree.findtext("IsTruncated") != "true" or not token:
                 return found
@@ -162,32 +162,32 @@ class Store:
     async def _done(
         self, what: str, method: str, key: str, query: Mapping[str, str] | None = None,
         headers: Mapping[str, str] | None = None, body: Body = (), fence: Fence | None = None,
-    ) -> AwsAnswer:  # fmt: skip
-        answer = await self._call(what, method, key, query, headers, body, fence)
-        assert isinstance(answer, AwsAnswer)
-        return answer
+    ) -> AwsResponse:  # fmt: skip
+        response = await self._call(what, method, key, query, headers, body, fence)
+        assert isinstance(response, AwsResponse)
+        return response
 
-    async def head(self, key: str) -> Facts | None:
+    async def head(self, key: str) -> ObjectFacts | None:
         """Look at an object; None if there is none."""
-        answer = await self._call(
+        response = await self._call(
             "looking at a file", "HEAD", key, headers={"x-amz-checksum-mode": "ENABLED"}, expected=(404,)
         )
-        if isinstance(answer, AwsError):
+        if isinstance(response, AwsError):
             return None
-        whole = answer.headers.get("x-amz-checksum-type", "FULL_OBJECT").upper() == "FULL_OBJECT"
-        checksum = parse_crc32(answer.headers.get("x-amz-checksum-crc32")) if whole else None
-        size = int(answer.headers.get("content-length", "-1"))
-        etag = answer.headers.get("etag", "").strip('"')
-        return Facts(size, checksum, etag, answer.headers.get(_OPTIONS_HEADER, ""))
+        whole = response.headers.get("x-amz-checksum-type", "FULL_OBJECT").upper() == "FULL_OBJECT"
+        checksum = parse_crc32(response.headers.get("x-amz-checksum-crc32")) if whole else None
+        size = int(response.headers.get("content-length", "-1"))
+        etag = response.headers.get("etag", "").strip('"')
+        return ObjectFacts(size, checksum, etag, response.headers.get(_OPTIONS_HEADER, ""))
 
     async def get(self, key: str) -> tuple[bytes, str] | None:
         """Read a small object and its ETag; None if there is none."""
-        answer = await self._call("reading a file", "GET", key, expected=(404,), answer_bytes=_SMALL_OBJECT_BYTES)
-        if isinstance(answer, AwsError):
-            if answer.code == "NoSuchBucket":
-                raise failure_of(answer, _named("reading a file", key))
+        response = await self._call("reading a file", "GET", key, expected=(404,), response_bytes=_SMALL_OBJECT_BYTES)
+        if isinstance(response, AwsError):
+            if response.code == "NoSuchBucket":
+                raise failure_of(response, _named("reading a file", key))
             return None
-        return answer.body, answer.headers.get("etag", "").strip('"')
+        return response.body, response.headers.get("etag", "").strip('"')
 
     async def put(self, key: str, body: Body, *, crc: int, content_type: str, fence: Fence) -> None:
         """Put an object that S3 verifies by `crc`."""
@@ -207,12 +207,12 @@ class Store:
             "content-type": "application/json",
             "x-amz-checksum-crc32": crc32_header(crc32(body)),
         }
-        answer = await self._call("writing the inventory", "PUT", key, None, headers, [body], expected=(412, 404))
-        if isinstance(answer, AwsError):
-            if answer.code == "NoSuchBucket":
-                raise failure_of(answer, _named("writing the inventory", key))
+        response = await self._call("writing the inventory", "PUT", key, None, headers, [body], expected=(412, 404))
+        if isinstance(response, AwsError):
+            if response.code == "NoSuchBucket":
+                raise failure_of(response, _named("writing the inventory", key))
             return None
-        return answer.headers.get("etag", "").strip('"')
+        return response.headers.get("etag", "").strip('"')
 
     async def begin_upload(self, key: str, *, content_type: str, fence: Fence) -> str:
         """Begin an upload in parts; return its id."""
@@ -222,8 +222,8 @@ class Store:
             "x-amz-checksum-algorithm": "CRC32",
             "x-amz-checksum-type": "FULL_OBJECT",
         }
-        answer = await self._done("beginning a large file", "POST", key, {"uploads": ""}, headers, (), fence)
-        upload = _xml(answer.body).findtext("UploadId")
+        response = await self._done("beginning a large file", "POST", key, {"uploads": ""}, headers, (), fence)
+        upload = _xml(response.body).findtext("UploadId")
         if not upload:
             raise Failure(FailureClass.DESTINATION_DOWN, "S3 began an upload without saying its id.")
         return upload
@@ -232,8 +232,8 @@ class Store:
         """Put one part, verified by its own CRC-32."""
         query = {"partNumber": str(number), "uploadId": upload}
         headers = {**_CRC32, "x-amz-checksum-crc32": crc32_header(crc)}
-        answer = await self._done("storing a part of a large file", "PUT", key, query, headers, body, fence)
-        return Part(number, answer.headers.get("etag", "").strip('"'), crc)
+        response = await self._done("storing a part of a large file", "PUT", key, query, headers, body, fence)
+        return Part(number, response.headers.get("etag", "").strip('"'), crc)
 
     async def complete_upload(self, key: str, upload: str, parts: Sequence[Part], *, crc: int, fence: Fence) -> None:
         """Make an object of its parts; S3 verifies it by the CRC-32 of the whole.
@@ -253,12 +253,12 @@ class Store:
             "x-amz-checksum-type": "FULL_OBJECT",
         }
         what = "completing a large file"
-        answer = await self._call(what, "POST", key, {"uploadId": upload}, headers, [body], fence, (200, 404))
-        if isinstance(answer, AwsAnswer):
+        response = await self._call(what, "POST", key, {"uploadId": upload}, headers, [body], fence, (200, 404))
+        if isinstance(response, AwsResponse):
             return
         facts = await self.head(key)
         if facts is None or facts.crc32 != crc:
-            raise failure_of(answer, _named(what, key))
+            raise failure_of(response, _named(what, key))
 
     async def abort_upload(self, key: str, upload: str, *, fence: Fence | None = None) -> None:
         """Give an upload up and free its parts. Only who began it may do so without a fence."""
@@ -283,8 +283,8 @@ class Store:
 
     async def versioned(self) -> bool:
         """Return whether a deleted object could be brought back."""
-        answer = await self._call("asking for versioning", "GET", "", {"versioning": ""}, expected=(404, 501))
-        return isinstance(answer, AwsAnswer) and _xml(answer.body).findtext("Status") == "Enabled"
+        response = await self._call("asking for versioning", "GET", "", {"versioning": ""}, expected=(404, 501))
+        return isinstance(response, AwsResponse) and _xml(response.body).findtext("Status") == "Enabled"
 
 
 def _named(what: str, key: str) -> str:
@@ -307,7 +307,7 @@ def _xml(body: bytes) -> ET.Element:
 
 
 async def open_store(
-    client: Client, credentials: Credentials, bucket: str, *, region: str | None, default_region: str,
+    client: Client, credentials: AwsCredentials, bucket: str, *, region: str | None, default_region: str,
     endpoint_url: str | None, options: ObjectOptions,
 ) -> Store:  # fmt: skip
     """Return the bucket's store; its region is looked up unless it is given or the endpoint is not AWS's."""
@@ -340,15 +340,15 @@ async def ask_region(client: Client, url: str, default_region: str, retrying: Re
     failures = 0
     while True:
         try:
-            answer = await client.request("HEAD", Address.parse(url), {})
+            response = await client.request("HEAD", Address.parse(url), {})
         except ConnectionBroken as error:
             problem = error
         else:
-            answer.close()
-            region = answer.headers.get("x-amz-bucket-region")
-            if region or answer.status < 500:
+            response.close()
+            region = response.headers.get("x-amz-bucket-region")
+            if region or response.status < 500:
                 return region or default_region
-            problem = ConnectionBroken(f"S3 answered {answer.status}.")
+            problem = ConnectionBroken(f"S3 answered {response.status}.")
         failures += 1
         if failures >= retrying.tries:
             raise failure_of(problem, "finding the bucket's region")

@@ -28,7 +28,7 @@ class Standing(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class InventoryKey:
     """One key."""
 
     size: int | None
@@ -73,7 +73,7 @@ class Inventory:
 
     entry_id: str
     claim: ClaimMark | None = None
-    keys: Mapping[str, Entry] = field(default_factory=dict)
+    keys: Mapping[str, InventoryKey] = field(default_factory=dict)
     """By name relative to the package."""
     missing: Sequence[str] = ()
     missing_count: int = 0
@@ -102,10 +102,9 @@ class Inventory:
         # Each row is encoded by itself: one wide letter would make a text of all rows take four bytes for every letter.
         rows = b",\n".join(
             (
-                f"{json.dumps(name, ensure_ascii=False)}:[{_number(entry.size)},{_hex(entry.crc32)},"
-                f'"{entry.standing.value}"]'
+                f'{json.dumps(name, ensure_ascii=False)}:[{_number(key.size)},{_hex(key.crc32)},"{key.standing.value}"]'
             ).encode("utf-8", "surrogatepass")
-            for name, entry in sorted(self.keys.items())
+            for name, key in sorted(self.keys.items())
         )
         return b"".join((head[:-1].encode("utf-8", "surrogatepass"), b',"keys":{\n', rows, b"}}\n"))
 
@@ -153,7 +152,7 @@ def parse_inventory(raw: bytes) -> Inventory:
             else ClaimMark(
                 str(claim["order_digest"]), str(claim["pod_uid"]), str(claim["owner_uid"]), int(claim["attempt"])
             ),
-            keys={str(name): _entry(row) for name, row in document["keys"].items()},
+            keys={str(name): _key(row) for name, row in document["keys"].items()},
             missing=tuple(str(item) for item in document["missing"]),
             missing_count=int(document["missing_count"]),
             notified=None
@@ -179,9 +178,11 @@ def _check_version(version: object) -> None:
         raise InventoryDamagedError("it is of another format version")
 
 
-def _entry(row: Sequence[Any]) -> Entry:
+def _key(row: Sequence[Any]) -> InventoryKey:
     size, crc, standing = row
-    return Entry(None if size is None else int(size), None if crc is None else int(crc, 16), _STANDINGS[standing])
+    return InventoryKey(
+        None if size is None else int(size), None if crc is None else int(crc, 16), _STANDINGS[standing]
+    )
 
 
 def _proven(row: Mapping[str, Any] | None) -> Proven | None:

@@ -31,7 +31,7 @@ _REQUIRED: Final = {
 
 
 @dataclass(frozen=True, slots=True)
-class Facts:
+class PackageFacts:
     """What the files are rendered from, besides the order."""
 
     files: Sequence[File]
@@ -48,7 +48,7 @@ class _Times:
     modified: str
 
 
-def render(order: Order, facts: Facts) -> dict[str, list[bytes]]:
+def render(order: Order, facts: PackageFacts) -> dict[str, list[bytes]]:
     """Return the five files by name, each in pieces, ``entry.json`` last, as they are put."""
     times = _Times(render_time(order.trigger.occurred_at), str(_fields(order)["modified_at"]))
     return {
@@ -60,7 +60,7 @@ def render(order: Order, facts: Facts) -> dict[str, list[bytes]]:
     }
 
 
-def manifest_checksum(order: Order, facts: Facts) -> str:
+def manifest_checksum(order: Order, facts: PackageFacts) -> str:
     """Return the SHA-256 that tells two packages apart: every file, but neither trigger nor times nor input.json.
 
     Raises `Failure` (`OrderInvalid`) for an entry that cannot be rendered.
@@ -94,7 +94,7 @@ def _fields(order: Order) -> dict[str, Any]:
     return fields
 
 
-def entry_json(order: Order, facts: Facts) -> Iterator[bytes]:
+def entry_json(order: Order, facts: PackageFacts) -> Iterator[bytes]:
     """Yield ``entry.json`` in pieces; one text of all files would take several times its size in memory."""
     head, files, tail = _json(entry_record(order, facts)).partition(_NO_FILES)
     if not facts.files:
@@ -122,7 +122,7 @@ def _text(text: str) -> str:
     return json.dumps(text, ensure_ascii=False)
 
 
-def entry_record(order: Order, facts: Facts) -> dict[str, Any]:
+def entry_record(order: Order, facts: PackageFacts) -> dict[str, Any]:
     """Return what ``entry.json`` holds, all but the files; it also becomes the Quilt package's metadata."""
     fields = _fields(order)
     record: dict[str, Any] = {
@@ -242,7 +242,7 @@ def _results_tables(entry: Mapping[str, Any]) -> list[dict[str, Any]]:
     return list(tables.values())
 
 
-def input_record(order: Order, facts: Facts) -> dict[str, Any]:
+def input_record(order: Order, facts: PackageFacts) -> dict[str, Any]:
     """Return where the package came from, without the signature that made the address a secret."""
     return {
         "source": "benchling_webhook",
@@ -304,7 +304,7 @@ def web_link(text: str, url: str) -> str:
     return f"[{escape(text)}]({quoted})"
 
 
-def readme(order: Order, facts: Facts, times: _Times) -> str:
+def readme(order: Order, facts: PackageFacts, times: _Times) -> str:
     """Return ``README.md``."""
     fields = _fields(order)
     sections = [
@@ -350,7 +350,7 @@ def _bullets(rows: Sequence[tuple[str, str]]) -> str:
     return "\n".join(f"- **{label}**: {text}" for label, text in rows if text)
 
 
-def _remarks(facts: Facts) -> Iterator[str]:
+def _remarks(facts: PackageFacts) -> Iterator[str]:
     moved = [file for file in facts.files if file.moved]
     if facts.missing.count:
         some = f": {', '.join(code(identity) for identity in facts.missing.ids[:100])}" if facts.missing.ids else ""

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 from entrypackage.failures import Failure, FailureClass
 from packager.decisions.inventory import (
     ClaimMark,
-    Entry,
     Inventory,
     InventoryDamagedError,
+    InventoryKey,
     Notified,
     Standing,
     parse_inventory,
@@ -21,7 +21,7 @@ from packager.decisions.policy import METADATA_FILES
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from packager.aws.store import Facts, Listed
+    from packager.aws.store import ListedObject, ObjectFacts
     from packager.decisions.policy import File
 
 
@@ -41,7 +41,7 @@ def understand(
     entry_id: str,
     raw_inventory: bytes | None,
     raw_entry_json: bytes | None,
-    existing: Mapping[str, Listed],
+    existing: Mapping[str, ListedObject],
     prefix: str,
 ) -> Previous:
     """Make out what lies at the destination; `existing` is by name relative to the package.
@@ -89,7 +89,9 @@ def _document(raw: bytes | None) -> dict[str, Any] | None:
     return document if isinstance(document, dict) else None
 
 
-def _adopted(document: dict[str, Any] | None, existing: Mapping[str, Listed], prefix: str) -> dict[str, Entry]:
+def _adopted(
+    document: dict[str, Any] | None, existing: Mapping[str, ListedObject], prefix: str
+) -> dict[str, InventoryKey]:
     """Return the keys of a package that was written without an inventory: those its entry.json lists and that exist."""
     files = document.get("files") if document is not None else None
     names = set(METADATA_FILES)
@@ -99,7 +101,7 @@ def _adopted(document: dict[str, Any] | None, existing: Mapping[str, Listed], pr
             names.add(key.removeprefix(prefix))
         else:
             names.add(str(name))
-    return {name: Entry(existing[name].size, None, Standing.PUBLISHED) for name in names if name in existing}
+    return {name: InventoryKey(existing[name].size, None, Standing.PUBLISHED) for name in names if name in existing}
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +116,7 @@ class TransferPlan:
     """There already, byte for byte."""
 
 
-def skip_candidates(files: Sequence[File], previous: Previous, existing: Mapping[str, Listed]) -> list[File]:
+def skip_candidates(files: Sequence[File], previous: Previous, existing: Mapping[str, ListedObject]) -> list[File]:
     """Return the files that inventory and listing say are there; a HEAD of each has the last word.
 
     None are where something unreadable was found.
@@ -125,15 +127,15 @@ def skip_candidates(files: Sequence[File], previous: Previous, existing: Mapping
     return [
         file
         for file in files
-        if (entry := keys.get(file.name)) is not None
+        if (key := keys.get(file.name)) is not None
         and (listed := existing.get(file.name)) is not None
-        and (entry.size, entry.crc32) == (file.member.size, file.member.crc32)
+        and (key.size, key.crc32) == (file.member.size, file.member.crc32)
         and listed.size == file.member.size
     ]
 
 
 def plan_transfer(
-    files: Sequence[File], existing: Mapping[str, Listed], facts: Mapping[str, Facts | None], options: str
+    files: Sequence[File], existing: Mapping[str, ListedObject], facts: Mapping[str, ObjectFacts | None], options: str
 ) -> TransferPlan:
     """Sort the files; `facts` are the HEADs of the candidates for skipping, by name.
 
@@ -163,28 +165,28 @@ def known_good(files: Sequence[File], inventory: Inventory, archive: str | None)
         file.name
         for file in files
         if file.name in proven.names
-        and (entry := keys.get(file.name)) is not None
-        and (entry.size, entry.crc32) == (file.member.size, file.member.crc32)
+        and (key := keys.get(file.name)) is not None
+        and (key.size, key.crc32) == (file.member.size, file.member.crc32)
     }
 
 
 def claimed_inventory(
-    previous: Previous, mark: ClaimMark, files: Sequence[File], existing: Mapping[str, Listed]
+    previous: Previous, mark: ClaimMark, files: Sequence[File], existing: Mapping[str, ListedObject]
 ) -> Inventory:
     """Return the inventory as it stands while the package is being written: the old keys and the new ones."""
     keys = dict(previous.inventory.keys)
     for name in METADATA_FILES:
         before = keys.get(name)
         standing = before.standing if before else _first_standing(name, existing)
-        keys[name] = Entry(None, None, standing)
+        keys[name] = InventoryKey(None, None, standing)
     for file in files:
         before = keys.get(file.name)
         standing = before.standing if before else _first_standing(file.name, existing)
-        keys[file.name] = Entry(file.member.size, file.member.crc32, standing)
+        keys[file.name] = InventoryKey(file.member.size, file.member.crc32, standing)
     return replace(previous.inventory, claim=mark, keys=keys, settled=False, canvas_id=previous.canvas_id)
 
 
-def _first_standing(name: str, existing: Mapping[str, Listed]) -> Standing:
+def _first_standing(name: str, existing: Mapping[str, ListedObject]) -> Standing:
     # What someone else put there is treated as the package's own: replaced late, never removed as if we had made it.
     return Standing.PUBLISHED if name in existing else Standing.NEW
 
@@ -207,7 +209,12 @@ class Published:
 
 
 def publish(
-    claimed: Inventory, package: Mapping[str, Entry], existing: Mapping[str, Listed], *, known: bool, may_delete: bool
+    claimed: Inventory,
+    package: Mapping[str, InventoryKey],
+    existing: Mapping[str, ListedObject],
+    *,
+    known: bool,
+    may_delete: bool,
 ) -> Published:
     """Decide what becomes of the keys that the new package lacks.
 
@@ -217,22 +224,22 @@ def publish(
     keys = dict(package)
     deletes = []
     kept_back = 0
-    for name, entry in claimed.keys.items():
+    for name, key in claimed.keys.items():
         if name in package:
             continue
-        if entry.standing is Standing.NEW or (may_delete and known):
+        if key.standing is Standing.NEW or (may_delete and known):
             deletes.append(name)
-            keys[name] = entry if entry.standing is Standing.NEW else replace(entry, standing=Standing.STALE)
+            keys[name] = key if key.standing is Standing.NEW else replace(key, standing=Standing.STALE)
         elif name in existing:
             kept_back += 1
-            keys[name] = replace(entry, standing=Standing.STALE)
+            keys[name] = replace(key, standing=Standing.STALE)
     return Published(replace(claimed, keys=keys, proven=None), sorted(deletes), kept_back)
 
 
 def swept(inventory: Inventory, deletes: Sequence[str]) -> Inventory:
     """Return the inventory once the deletes are done."""
     gone = set(deletes)
-    return replace(inventory, keys={name: entry for name, entry in inventory.keys.items() if name not in gone})
+    return replace(inventory, keys={name: key for name, key in inventory.keys.items() if name not in gone})
 
 
 def withdrawn(before: Previous, claimed: Inventory, *, keep_listed: bool) -> tuple[Inventory, list[str]]:
@@ -240,8 +247,8 @@ def withdrawn(before: Previous, claimed: Inventory, *, keep_listed: bool) -> tup
 
     With `keep_listed` the removed keys stay in it, so that the next attempt removes them again.
     """
-    new = sorted(name for name, entry in claimed.keys.items() if entry.standing is Standing.NEW)
-    keys = {name: entry for name, entry in before.inventory.keys.items() if entry.standing is not Standing.NEW}
+    new = sorted(name for name, key in claimed.keys.items() if key.standing is Standing.NEW)
+    keys = {name: key for name, key in before.inventory.keys.items() if key.standing is not Standing.NEW}
     if keep_listed:
         keys |= {name: claimed.keys[name] for name in new}
     return replace(before.inventory, claim=claimed.claim, keys=keys, proven=None), new

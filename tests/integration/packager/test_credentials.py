@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from entrypackage.failures import Failure, FailureClass
-from packager.archive.source import LocalArchive
+from packager.archive.source import LocalArchiveSource
 from packager.attempt import prepare
 from packager.aws.client import Aws, AwsRequest
 from packager.aws.credentials import FixedCredentials, RoleCredentials, find_credentials
@@ -256,7 +256,7 @@ async def test_sts_is_asked_in_the_pods_region_whatever_the_buckets() -> None:
     assert credentials._endpoint == "https://sts.eu-west-1.amazonaws.com/"
 
 
-def _nothing() -> LocalArchive:
+def _nothing() -> LocalArchiveSource:
     import io
 
-    return LocalArchive(io.BytesIO(make_zip({})))
+    return LocalArchiveSource(io.BytesIO(make_zip({})))

@@ -29,7 +29,7 @@ from tests.support.s3_servers import sqs_client
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from packager.packing import Outcome
+    from packager.packing import PackingResult
     from tests.support.s3_servers import S3Server
 
 PACKAGE = "benchling/EXP24000047/"
@@ -47,7 +47,7 @@ class Place:
         self.s3, self.bucket, self.line = s3, bucket, line
         self.attempts = 0
 
-    async def pack(self, files: dict[str, bytes], **changes: Any) -> tuple[Failure | None, Outcome]:
+    async def pack(self, files: dict[str, bytes], **changes: Any) -> tuple[Failure | None, PackingResult]:
         """Pack an archive of these files."""
         self.attempts += 1
         number = self.attempts
@@ -59,7 +59,7 @@ class Place:
             )  # fmt: skip
             return await pack_here(replace(attempt, **changes), **variables)
 
-    async def packed(self, files: dict[str, bytes], **changes: Any) -> Outcome:
+    async def packed(self, files: dict[str, bytes], **changes: Any) -> PackingResult:
         """Pack, and insist that it went well."""
         failure, outcome = await self.pack(files, **changes)
         assert failure is None, failure

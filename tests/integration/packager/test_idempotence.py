@@ -15,7 +15,7 @@ from tests.support.faulty_line import Line
 from tests.support.packager_process import Attempt, pack_here
 
 if TYPE_CHECKING:
-    from packager.packing import Outcome
+    from packager.packing import PackingResult
     from tests.support.s3_servers import S3Server
 
 MEMBERS = 200
@@ -62,7 +62,7 @@ async def test_a_re_export_costs_what_changed(versitygw_server: S3Server, moto_s
     name = f"again-{os.getpid()}"
     bucket, queue = versitygw_server.new_bucket(name), Queue(moto_server, name)
 
-    async def pack(what: str, number: int, pdf: bytes) -> tuple[Outcome, Counter[str], int, int, int]:
+    async def pack(what: str, number: int, pdf: bytes) -> tuple[PackingResult, Counter[str], int, int, int]:
         with (
             Origin(_archive(pdf)) as origin,
             Line(versitygw_server.url) as line,

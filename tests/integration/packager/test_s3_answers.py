@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from entrypackage.failures import Failure
-    from packager.packing import Outcome
+    from packager.packing import PackingResult
     from tests.support.s3_servers import S3Server
 
 PACKAGE = "benchling/EXP24000047/"
@@ -53,7 +53,7 @@ class Place:
         self.bucket = s3.new_bucket(f"said-{os.getpid()}-{next(_NUMBERS)}")
         self.attempts = 0
 
-    async def pack(self, files: dict[str, bytes], **changes: Any) -> tuple[Failure | None, Outcome]:
+    async def pack(self, files: dict[str, bytes], **changes: Any) -> tuple[Failure | None, PackingResult]:
         """Pack an archive of these files."""
         self.attempts += 1
         variables = changes.pop("variables", {})

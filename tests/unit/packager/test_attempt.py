@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from entrypackage.failures import Failure, FailureClass
 from entrypackage.order import REPORT_BYTES, PackedPackage, parse_report
-from packager.packing import Outcome
+from packager.packing import PackingResult
 from packager.transfer import Progress
 
 # Every code point, half surrogate pairs included, and often those that JSON, UTF-8 and terminals make much of.
@@ -28,7 +28,7 @@ def test_a_report_is_json_that_fits(
     message: str, notices: list[str], missing: list[str], failure: FailureClass | None
 ) -> None:
     package = PackedPackage(uri="s3://b/" + "𝄞" * 250, files=1, bytes=2, manifest_checksum="c" * 64)
-    outcome = Outcome(package=package, missing=missing, missing_count=len(missing), notices=notices)
+    outcome = PackingResult(package=package, missing=missing, missing_count=len(missing), notices=notices)
     told = Failure(failure, message) if failure else None
 
     raw = outcome.report("d" * 64, told, Progress(), 0).to_bytes()

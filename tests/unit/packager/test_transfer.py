@@ -11,7 +11,7 @@ import pytest
 from entrypackage.failures import Failure
 from entrypackage.order import Limits, PackedPackage, Report
 from packager.archive.format import End
-from packager.budget import PartBuffers, Room
+from packager.capacity import Capacity, PartBuffers
 from packager.decisions.policy import check_directory_size
 from packager.progress import bar, told
 from packager.transfer import Progress
@@ -21,56 +21,56 @@ MIB = 1024 * 1024
 
 
 async def test_part_buffers_are_used_again_and_never_exceed_the_room() -> None:
-    buffers = PartBuffers(Room(10 * MIB))
-    first, second = await buffers.take(5 * MIB), await buffers.take(5 * MIB)
+    buffers = PartBuffers(Capacity(10 * MIB))
+    first, second = await buffers.acquire(5 * MIB), await buffers.acquire(5 * MIB)
 
-    third = asyncio.ensure_future(buffers.take(5 * MIB))
+    third = asyncio.ensure_future(buffers.acquire(5 * MIB))
     await asyncio.sleep(0)
     assert not third.done()
 
-    buffers.give(first)
+    buffers.release(first)
     assert await third is first
-    buffers.give(second)
-    assert await buffers.take(5 * MIB) is second
+    buffers.release(second)
+    assert await buffers.acquire(5 * MIB) is second
 
 
 async def test_buffers_that_come_back_at_once_are_all_used_again() -> None:
-    buffers = PartBuffers(Room(20 * MIB))
-    used = [await buffers.take(5 * MIB) for _ in range(4)]
-    waiting = [asyncio.ensure_future(buffers.take(5 * MIB)) for _ in range(4)]
+    buffers = PartBuffers(Capacity(20 * MIB))
+    used = [await buffers.acquire(5 * MIB) for _ in range(4)]
+    waiting = [asyncio.ensure_future(buffers.acquire(5 * MIB)) for _ in range(4)]
     await asyncio.sleep(0)
 
     for buffer in used:
-        buffers.give(buffer)
+        buffers.release(buffer)
 
     assert {id(buffer) for buffer in await asyncio.gather(*waiting)} == {id(buffer) for buffer in used}
 
 
 async def test_buffers_of_another_size_do_not_come_on_top() -> None:
-    buffers = PartBuffers(Room(10 * MIB))
-    small = await buffers.take(5 * MIB)
-    buffers.give(small)
+    buffers = PartBuffers(Capacity(10 * MIB))
+    small = await buffers.acquire(5 * MIB)
+    buffers.release(small)
 
-    large = await buffers.take(10 * MIB)
-    buffers.give(large)
+    large = await buffers.acquire(10 * MIB)
+    buffers.release(large)
 
-    assert (large.size, (await buffers.take(5 * MIB)) is small) == (10 * MIB, False)
+    assert (large.size, (await buffers.acquire(5 * MIB)) is small) == (10 * MIB, False)
 
 
 async def test_idle_buffers_make_way_for_small_members() -> None:
-    room = Room(10 * MIB)
-    buffers = PartBuffers(room)
-    first, second = await buffers.take(5 * MIB), await buffers.take(5 * MIB)
-    buffers.give(first)
-    buffers.give(second)
+    capacity = Capacity(10 * MIB)
+    buffers = PartBuffers(capacity)
+    first, second = await buffers.acquire(5 * MIB), await buffers.acquire(5 * MIB)
+    buffers.release(first)
+    buffers.release(second)
 
-    await room.take(6 * MIB)
+    await capacity.acquire(6 * MIB)
     assert buffers.idle_bytes == 0
-    assert room.free == 4 * MIB
+    assert capacity.free == 4 * MIB
 
 
 async def test_a_buffer_takes_what_fits() -> None:
-    buffer = await PartBuffers(Room(MIB)).take(10)
+    buffer = await PartBuffers(Capacity(MIB)).acquire(10)
 
     assert buffer.fill(0, memoryview(b"1234567")) == 7
     assert buffer.fill(7, memoryview(b"89abc")) == 3

@@ -25,7 +25,7 @@ from hypothesis import strategies as st
 from entrypackage.failures import Failure, FailureClass
 from entrypackage.order import Limits
 from packager.archive.directory import learn
-from packager.archive.source import LocalArchive
+from packager.archive.source import LocalArchiveSource
 from packager.aws.client import Fence
 from packager.aws.credentials import FixedCredentials
 from packager.aws.store import ObjectOptions, open_store
@@ -43,15 +43,15 @@ SMALL = Limits(max_member_bytes=1 << 20, max_total_bytes=1 << 22, max_members=10
 
 async def prove(raw: bytes, *, ranged: bool = True, limits: Limits = SMALL) -> tuple[Content, dict[str, bytes]]:
     """Read a whole archive as the packager does."""
-    archive = LocalArchive(io.BytesIO(raw))
+    archive = LocalArchiveSource(io.BytesIO(raw))
     archive.ranged = ranged
     content = await learn(archive, "p/E/", limits)
     found = {}
     for file in content.files:
-        feed = archive.read(file.member.offset, file.until)
-        header = await open_member(feed, file)
-        found[file.name] = b"".join([bytes(piece) async for piece in member_pieces(feed, file)])
-        await close_member(feed, file, header)
+        reader = archive.read(file.member.offset, file.until)
+        header = await open_member(reader, file)
+        found[file.name] = b"".join([bytes(piece) async for piece in member_pieces(reader, file)])
+        await close_member(reader, file, header)
     return content, found
 
 

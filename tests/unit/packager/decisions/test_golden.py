@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from packager.decisions.metadata import Facts, manifest_checksum, render
+from packager.decisions.metadata import PackageFacts, manifest_checksum, render
 from packager.decisions.plan import find_missing
 from tests.support.archives import content_of, make_zip
 from tests.unit.packager.decisions.test_metadata import ENTRY, order
@@ -84,7 +84,7 @@ def package(name: str) -> dict[str, bytes]:
     entry, files = CASES[name]
     the_order = order(entry=entry)
     content = content_of(make_zip(files))
-    facts = Facts(content.files, find_missing(entry, content.files, {}), None, content.notices)
+    facts = PackageFacts(content.files, find_missing(entry, content.files, {}), None, content.notices)
     rendered = {file: b"".join(body) for file, body in render(the_order, facts).items()}
     rendered["manifest-checksum.txt"] = (manifest_checksum(the_order, facts) + "\n").encode()
     return {
@@ -110,13 +110,15 @@ def test_the_same_order_gives_the_same_bytes(name: str) -> None:
 def test_the_manifest_leaves_trigger_and_times_out() -> None:
     entry, files = CASES["plain"]
     content = content_of(make_zip(files))
-    facts = Facts(content.files, find_missing(entry, content.files, {}), None)
+    facts = PackageFacts(content.files, find_missing(entry, content.files, {}), None)
     first, other = order(entry=entry), order(entry={**entry, "modifiedAt": "2027-01-01T00:00:00+00:00"})
     trigger = first.trigger.model_copy(update={"id": "evt_2", "message": json.dumps({"type": "other"})})
 
     assert manifest_checksum(first, facts) == manifest_checksum(other.model_copy(update={"trigger": trigger}), facts)
     assert manifest_checksum(first, facts) != manifest_checksum(order(entry={**entry, "name": "Other"}), facts)
-    assert manifest_checksum(first, facts) != manifest_checksum(first, Facts(content.files[:1], facts.missing, None))
+    assert manifest_checksum(first, facts) != manifest_checksum(
+        first, PackageFacts(content.files[:1], facts.missing, None)
+    )
 
 
 def test_a_hostile_name_cannot_leave_its_place_in_the_readme() -> None:

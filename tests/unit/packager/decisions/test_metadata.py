@@ -13,7 +13,7 @@ from pydantic import SecretStr
 from entrypackage.order import Archive, Destination, NamedLink, Order, Owner
 from entrypackage.trigger import Taken, Trigger
 from packager.aws.queue import message_body
-from packager.decisions.metadata import Facts, render
+from packager.decisions.metadata import PackageFacts, render
 from packager.decisions.plan import Missing
 from tests.support.archives import content_of, make_zip
 
@@ -95,7 +95,7 @@ def order(**changes: Any) -> Order:
 def files(the_order: Order, **changes: Any) -> dict[str, bytes]:
     """Render the package of one PDF and one attachment."""
     content = content_of(make_zip({"EXP1.pdf": b"%PDF", "data/a.csv": b"a,b\n"}))
-    facts = Facts(**{"files": content.files, "missing": Missing(), "canvas_id": "cnvs_1", **changes})
+    facts = PackageFacts(**{"files": content.files, "missing": Missing(), "canvas_id": "cnvs_1", **changes})
     return {name: b"".join(body) for name, body in render(the_order, facts).items()}
 
 

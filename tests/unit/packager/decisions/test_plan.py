@@ -11,12 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from entrypackage.failures import Failure, FailureClass
-from packager.aws.store import Facts, Listed
+from packager.aws.store import ListedObject, ObjectFacts
 from packager.decisions.inventory import (
     ClaimMark,
-    Entry,
     Inventory,
     InventoryDamagedError,
+    InventoryKey,
     Notified,
     Proven,
     Standing,
@@ -48,7 +48,7 @@ P, N, S = Standing.PUBLISHED, Standing.NEW, Standing.STALE
 
 names = st.text(st.characters(blacklist_categories=["Cs"]), min_size=1, max_size=20)
 entries = st.builds(
-    Entry,
+    InventoryKey,
     st.none() | st.integers(0, 1 << 50),
     st.none() | st.integers(0, (1 << 32) - 1),
     st.sampled_from(Standing),
@@ -57,7 +57,7 @@ entries = st.builds(
 
 @given(st.dictionaries(names, entries), st.booleans(), st.lists(names), st.none() | st.just(MARK))
 def test_an_inventory_survives_writing_and_reading(
-    keys: dict[str, Entry],
+    keys: dict[str, InventoryKey],
     settled: bool,
     missing: list[str],
     claim: ClaimMark | None,
@@ -103,7 +103,7 @@ def test_a_foreign_package_is_taken(inventory: bytes | None, document: bytes | N
 
 def test_an_old_package_is_adopted_only_within_its_prefix() -> None:
     rows = {"a.txt": {"s3_key": "p/E/a.txt"}, "evil": {"s3_key": "p/other/x"}, "gone.txt": {"s3_key": "p/E/gone.txt"}}
-    existing = {"a.txt": Listed(1, "e"), "entry.json": Listed(2, "e"), "mine.txt": Listed(3, "e")}
+    existing = {"a.txt": ListedObject(1, "e"), "entry.json": ListedObject(2, "e"), "mine.txt": ListedObject(3, "e")}
 
     previous = understand("etr_1", None, described(files=rows, canvas_id="cnvs_1"), existing, "p/E/")
 
@@ -113,7 +113,7 @@ def test_an_old_package_is_adopted_only_within_its_prefix() -> None:
 
 @pytest.mark.parametrize("document", [b"{", b"[]", described(""), b"{}"])
 def test_an_unreadable_document_makes_the_package_unknown(document: bytes) -> None:
-    previous = understand("etr_1", None, document, {"a.txt": Listed(1, "e")}, "p/E/")
+    previous = understand("etr_1", None, document, {"a.txt": ListedObject(1, "e")}, "p/E/")
 
     assert not previous.known
     assert previous.notices
@@ -121,16 +121,16 @@ def test_an_unreadable_document_makes_the_package_unknown(document: bytes) -> No
 
 @pytest.mark.parametrize("document", [b"{", b"[]", b"\xff", b"null"])
 def test_a_good_inventory_does_not_make_an_unreadable_document_known(document: bytes) -> None:
-    keys = {"a.txt": Entry(1, A.member.crc32, P)}
+    keys = {"a.txt": InventoryKey(1, A.member.crc32, P)}
     raw = Inventory("etr_1", keys=keys, canvas_id="cnvs_1").to_json()
 
-    previous = understand("etr_1", raw, document, {"a.txt": Listed(1, "e")}, "p/E/")
+    previous = understand("etr_1", raw, document, {"a.txt": ListedObject(1, "e")}, "p/E/")
 
     assert not previous.known
     assert len(previous.notices) == 1
     assert previous.inventory.keys == keys
     assert previous.canvas_id == "cnvs_1"
-    assert skip_candidates(FILES, previous, {"a.txt": Listed(1, "e")}) == []
+    assert skip_candidates(FILES, previous, {"a.txt": ListedObject(1, "e")}) == []
 
 
 @pytest.mark.parametrize(
@@ -160,16 +160,18 @@ def test_an_inventory_of_an_older_release_knows_no_canvas() -> None:
 @pytest.mark.parametrize(
     ("noted", "listed", "candidate"),
     [
-        (Entry(1, A.member.crc32, P), Listed(1, "e"), True),
-        (Entry(1, A.member.crc32, N), Listed(1, "e"), True),
-        (Entry(1, A.member.crc32 ^ 1, P), Listed(1, "e"), False),
-        (Entry(None, None, P), Listed(1, "e"), False),
-        (Entry(1, A.member.crc32, P), Listed(2, "e"), False),
-        (Entry(1, A.member.crc32, P), None, False),
-        (None, Listed(1, "e"), False),
+        (InventoryKey(1, A.member.crc32, P), ListedObject(1, "e"), True),
+        (InventoryKey(1, A.member.crc32, N), ListedObject(1, "e"), True),
+        (InventoryKey(1, A.member.crc32 ^ 1, P), ListedObject(1, "e"), False),
+        (InventoryKey(None, None, P), ListedObject(1, "e"), False),
+        (InventoryKey(1, A.member.crc32, P), ListedObject(2, "e"), False),
+        (InventoryKey(1, A.member.crc32, P), None, False),
+        (None, ListedObject(1, "e"), False),
     ],
 )
-def test_skipping_needs_inventory_and_listing(noted: Entry | None, listed: Listed | None, candidate: bool) -> None:
+def test_skipping_needs_inventory_and_listing(
+    noted: InventoryKey | None, listed: ListedObject | None, candidate: bool
+) -> None:
     previous = understand(
         "etr_1", Inventory("etr_1", keys={"a.txt": noted} if noted else {}).to_json(), None, {}, "p/E/"
     )
@@ -182,45 +184,49 @@ def test_skipping_needs_inventory_and_listing(noted: Entry | None, listed: Liste
 @pytest.mark.parametrize(
     ("facts", "where"),
     [
-        (Facts(1, A.member.crc32, "e"), "skipped"),
-        (Facts(1, None, "e"), "replaced"),
-        (Facts(1, A.member.crc32 ^ 1, "e"), "replaced"),
-        (Facts(1, A.member.crc32, "e", "other settings"), "replaced"),
+        (ObjectFacts(1, A.member.crc32, "e"), "skipped"),
+        (ObjectFacts(1, None, "e"), "replaced"),
+        (ObjectFacts(1, A.member.crc32 ^ 1, "e"), "replaced"),
+        (ObjectFacts(1, A.member.crc32, "e", "other settings"), "replaced"),
         (None, "replaced"),
     ],
 )
-def test_the_head_has_the_last_word(facts: Facts | None, where: str) -> None:
-    plan = plan_transfer(FILES, {"a.txt": Listed(1, "e")}, {"a.txt": facts}, "")
+def test_the_head_has_the_last_word(facts: ObjectFacts | None, where: str) -> None:
+    plan = plan_transfer(FILES, {"a.txt": ListedObject(1, "e")}, {"a.txt": facts}, "")
 
     assert [file.name for file in getattr(plan, where)] == ["a.txt"]
     assert [file.name for file in plan.new] == ["b.txt"]
 
 
-def claimed_over(keys: dict[str, Entry], existing: dict[str, Listed]) -> Inventory:
+def claimed_over(keys: dict[str, InventoryKey], existing: dict[str, ListedObject]) -> Inventory:
     previous = understand("etr_1", Inventory("etr_1", keys=keys).to_json(), None, existing, "p/E/")
     return claimed_inventory(previous, MARK, FILES, existing)
 
 
 def test_a_claim_lists_old_and_new_keys() -> None:
-    claimed = claimed_over({"old.txt": Entry(9, 9, P), "a.txt": Entry(5, 5, P)}, {"b.txt": Listed(7, "e")})
+    claimed = claimed_over(
+        {"old.txt": InventoryKey(9, 9, P), "a.txt": InventoryKey(5, 5, P)}, {"b.txt": ListedObject(7, "e")}
+    )
 
     rows = {name: entry for name, entry in claimed.keys.items() if name not in METADATA_FILES}
     assert rows == {
-        "old.txt": Entry(9, 9, P),
-        "a.txt": Entry(1, A.member.crc32, P),
-        "b.txt": Entry(2, B.member.crc32, P),
+        "old.txt": InventoryKey(9, 9, P),
+        "a.txt": InventoryKey(1, A.member.crc32, P),
+        "b.txt": InventoryKey(2, B.member.crc32, P),
     }
     assert claimed.claim == MARK
     assert not claimed.settled
 
 
 def test_a_refusal_removes_only_what_is_new() -> None:
-    previous = understand("etr_1", Inventory("etr_1", keys={"a.txt": Entry(5, 5, P)}).to_json(), None, {}, "p/E/")
+    previous = understand(
+        "etr_1", Inventory("etr_1", keys={"a.txt": InventoryKey(5, 5, P)}).to_json(), None, {}, "p/E/"
+    )
     claimed = claimed_inventory(previous, MARK, FILES, {})
 
     inventory, removed = withdrawn(previous, claimed, keep_listed=False)
 
-    assert inventory.keys == {"a.txt": Entry(5, 5, P)}
+    assert inventory.keys == {"a.txt": InventoryKey(5, 5, P)}
     assert set(removed) == {"b.txt", *METADATA_FILES}
 
     listed, removed = withdrawn(previous, claimed, keep_listed=True)
@@ -239,14 +245,18 @@ def test_a_refusal_removes_only_what_is_new() -> None:
 )
 def test_deletes(known: bool, may_delete: bool, deletes: list[str], kept: dict[str, Standing]) -> None:
     keys = {
-        "old.txt": Entry(1, 1, P),
-        "tried.txt": Entry(1, 1, N),
-        "stale.txt": Entry(1, 1, S),
-        "vanished.txt": Entry(1, 1, P),
+        "old.txt": InventoryKey(1, 1, P),
+        "tried.txt": InventoryKey(1, 1, N),
+        "stale.txt": InventoryKey(1, 1, S),
+        "vanished.txt": InventoryKey(1, 1, P),
     }
-    existing = {name: Listed(1, "e") for name in ("old.txt", "stale.txt", "tried.txt")}
+    existing = {name: ListedObject(1, "e") for name in ("old.txt", "stale.txt", "tried.txt")}
     claimed = claimed_over(keys, existing)
-    package = {"a.txt": Entry(1, 1, P), "b.txt": Entry(2, 2, P), **{name: Entry(1, 1, P) for name in METADATA_FILES}}
+    package = {
+        "a.txt": InventoryKey(1, 1, P),
+        "b.txt": InventoryKey(2, 2, P),
+        **{name: InventoryKey(1, 1, P) for name in METADATA_FILES},
+    }
 
     published = publish(claimed, package, existing, known=known, may_delete=may_delete)
 
@@ -306,8 +316,8 @@ def test_missing_attachments(files: dict[str, bytes], ids: list[str], sizes: dic
 
 
 def test_a_proof_holds_for_the_same_archive_and_the_same_content() -> None:
-    def row(file: File, crc: int | None = None) -> Entry:
-        return Entry(file.member.size, file.member.crc32 if crc is None else crc, P)
+    def row(file: File, crc: int | None = None) -> InventoryKey:
+        return InventoryKey(file.member.size, file.member.crc32 if crc is None else crc, P)
 
     proven = Proven('"one" 7', frozenset({"a.txt", "b.txt", "gone.txt"}))
     inventory = Inventory("etr_1", MARK, {"a.txt": row(A), "b.txt": row(B, crc=1)}, proven=proven)

@@ -27,7 +27,7 @@ _LEAST_CHARGE: Final = 16 * 1024
 
 
 @dataclass(frozen=True, slots=True)
-class Budget:
+class ConcurrencyLimits:
     """What may be in flight at once."""
 
     buffer_bytes: int
@@ -68,22 +68,22 @@ def part_bytes(size: int) -> int:
     return max(PUT_BYTES, -(-size // _MOST_PARTS // MIB) * MIB)
 
 
-class Room:
+class Capacity:
     """A semaphore of bytes: who asks first is served first, and one that asks for more than all gets all."""
 
     def __init__(self, total: int) -> None:
         """Begin with everything free."""
         self.free = total
-        self.on_taken: Callable[[], None] | None = None
+        self.on_acquired: Callable[[], None] | None = None
         """Called when something was taken, so that whoever keeps memory for later can let go of it."""
         self._total = total
         self._waiting: deque[tuple[int, asyncio.Future[None]]] = deque()
 
-    async def take(self, count: int) -> int:
+    async def acquire(self, count: int) -> int:
         """Wait for room; return what was taken, to be given back."""
         charge = await self.reserve(count)
-        if self.on_taken is not None:
-            self.on_taken()
+        if self.on_acquired is not None:
+            self.on_acquired()
         return charge
 
     async def reserve(self, count: int) -> int:
@@ -98,14 +98,14 @@ class Room:
             await turn
         except BaseException:
             if turn.done() and not turn.cancelled():
-                self.give(charge)
+                self.release(charge)
             else:
                 self._waiting = deque(item for item in self._waiting if item[1] is not turn)
                 self._serve()
             raise
         return charge
 
-    def give(self, charge: int) -> None:
+    def release(self, charge: int) -> None:
         """Give room back."""
         self.free += charge
         self._serve()
@@ -145,15 +145,15 @@ class PartBuffer:
 class PartBuffers:
     """The buffers of parts, taken out of the room that all content shares; idle ones are kept while it is free."""
 
-    def __init__(self, room: Room) -> None:
+    def __init__(self, capacity: Capacity) -> None:
         """Begin without any."""
-        self._room = room
+        self._capacity = capacity
         self._idle: list[PartBuffer] = []
-        room.on_taken = self._trim
+        capacity.on_acquired = self._trim
 
-    async def take(self, size: int) -> PartBuffer:
+    async def acquire(self, size: int) -> PartBuffer:
         """Wait for room for a buffer of `size` bytes."""
-        charge = await self._room.reserve(size)
+        charge = await self._capacity.reserve(size)
         buffer = next((idle for idle in self._idle if idle.size == size), None)
         if buffer is not None:
             self._idle.remove(buffer)
@@ -169,10 +169,10 @@ class PartBuffers:
         return sum(buffer.size for buffer in self._idle)
 
     def _trim(self) -> None:
-        while self.idle_bytes > self._room.free:
+        while self.idle_bytes > self._capacity.free:
             self._idle.pop(0)
 
-    def give(self, buffer: PartBuffer) -> None:
+    def release(self, buffer: PartBuffer) -> None:
         """Take a buffer back."""
         self._idle.append(buffer)
-        self._room.give(buffer.charge)
+        self._capacity.release(buffer.charge)
