@@ -45,6 +45,9 @@ class Origin:
     spoilt: dict[int, Spoilt] = field(default_factory=dict)
     """Answers that go wrong, by the number of the request."""
     on_request: Callable[[int], None] | None = None
+    """Called with each request's number. Of requests that are out at once, which gets which number is chance."""
+    on_range: Callable[[str], None] | None = None
+    """Called with each request's `Range`, such as `bytes=0-99`; empty without one."""
     on_piece: Callable[[int, int], None] | None = None
     """Called with the request's number and the bytes sent for it, after each piece."""
     sent: int = 0
@@ -105,6 +108,8 @@ class _Handler(BaseHTTPRequestHandler):
         origin.seen_headers.append({name.lower(): value for name, value in self.headers.items()})
         if origin.on_request is not None:
             origin.on_request(number)
+        if origin.on_range is not None:
+            origin.on_range(self.headers.get("Range", ""))
         if origin.fail_next:
             self._plain(origin.fail_next.pop(0))
             return
