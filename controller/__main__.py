@@ -109,7 +109,7 @@ class Controller:
             credential_version=lambda: self._recovery.version,
         )
         observer = Observer(
-            self._kubernetes, settings.namespace, self._in_flight, self._recovery, executor.exporting.has_room
+            self._kubernetes, settings.namespace, self._in_flight, self._recovery, executor.exporting.has_capacity
         )
         return Reconciler(self._queue, observer, executor, self._in_flight, settings)
 

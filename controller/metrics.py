@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Final
 from prometheus_client import Counter, Gauge, Histogram
 
 if TYPE_CHECKING:
-    from controller.benchling.caller import CallRecord
     from controller.benchling.client import BenchlingClient
+    from controller.benchling.request_sender import CallRecord
 
 QUEUE_DEPTH: Final = Gauge("workqueue_depth", "Keys that wait, now or later")
 RECONCILES: Final = Counter("entrypackage_reconcile_total", "Visits to an object", ["result"])
@@ -24,7 +24,7 @@ STAGE_SECONDS: Final = Histogram(
 )
 PACKAGED_BYTES: Final = Counter("entrypackage_bytes_total", "Bytes of completed packages")
 LEADING: Final = Gauge("leader_election_master_status", "1 while this process acts")
-GHOSTS: Final = Counter("entrypackage_resync_ghosts_total", "Objects that went away unnoticed by the watch")
+MISSED_DELETES: Final = Counter("entrypackage_resync_ghosts_total", "Objects that went away unnoticed by the watch")
 EXPORTS_IN_FLIGHT: Final = Gauge("entrypackage_exports_in_flight", "Exports that Benchling is making")
 
 BENCHLING_CALLS: Final = Counter("benchling_calls_total", "Calls to Benchling", ["operation", "outcome"])

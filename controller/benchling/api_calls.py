@@ -12,8 +12,8 @@ from controller.benchling.wire import Request
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from controller.benchling.caller import Caller
     from controller.benchling.priority import Priority
+    from controller.benchling.request_sender import RequestSender
     from controller.benchling.settings import BenchlingSettings
     from controller.benchling.wire import Operation
 
@@ -23,10 +23,10 @@ API: Final = "/api/v2"
 class ApiCalls:
     """Asks Benchling through the one caller."""
 
-    def __init__(self, settings: BenchlingSettings, caller: Caller) -> None:
+    def __init__(self, settings: BenchlingSettings, sender: RequestSender) -> None:
         """Share a caller."""
         self.settings = settings
-        self._caller = caller
+        self._sender = sender
 
     async def _get(
         self,
@@ -37,7 +37,7 @@ class ApiCalls:
         priority: Priority,
         deadline: float | None,
     ) -> Any:
-        return await self._caller.call(Request(operation, API + path, query), priority, deadline)
+        return await self._sender.send(Request(operation, API + path, query), priority, deadline)
 
     async def _write(
         self,
@@ -48,7 +48,7 @@ class ApiCalls:
         priority: Priority,
         deadline: float | None,
     ) -> Any:
-        return await self._caller.call(Request(operation, API + path, body=body), priority, deadline)
+        return await self._sender.send(Request(operation, API + path, body=body), priority, deadline)
 
     async def _all_pages(
         self,

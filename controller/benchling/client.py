@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Self
 
 import httpx
 
-from controller.benchling.caller import Caller, CallRecord
 from controller.benchling.canvases import CanvasCalls
 from controller.benchling.clock import Clock, LoopClock
 from controller.benchling.entries import EntryCalls
 from controller.benchling.export_limit import ExportNumbers, ExportSlots
 from controller.benchling.exports import ExportCalls
 from controller.benchling.names import NameCache, Names
+from controller.benchling.request_sender import CallRecord, RequestSender
 from controller.benchling.settings import BenchlingSettings, credentials_in
 
 if TYPE_CHECKING:
@@ -55,18 +55,20 @@ class BenchlingClient(EntryCalls, ExportCalls, CanvasCalls):
         settings: BenchlingSettings,
         *,
         clock: Clock | None = None,
-        dice: random.Random | None = None,
+        rng: random.Random | None = None,
         observer: Callable[[CallRecord], None] | None = None,
         transport: httpx.AsyncBaseTransport | None = None,
         tls: ssl.SSLContext | None = None,
     ) -> None:
         """Take the settings; the rest is for tests, but `observer`, which is called once per finished call."""
         self._clock = clock if clock is not None else LoopClock()
-        dice = dice if dice is not None else random.SystemRandom()
+        rng = rng if rng is not None else random.SystemRandom()
         self._http = _http_client(settings, transport, tls)
-        caller = Caller(settings, self._http, self._clock, dice, observer if observer is not None else _no_observer)
-        super().__init__(settings, caller)
-        self._slots = ExportSlots(self._clock, settings.first_export_limit, dice.random)
+        sender = RequestSender(
+            settings, self._http, self._clock, rng, observer if observer is not None else _no_observer
+        )
+        super().__init__(settings, sender)
+        self._slots = ExportSlots(self._clock, settings.first_export_limit, rng.random)
         self._cache = NameCache(settings.name_cache_size, settings.name_cache_seconds, self._clock)
         self._names = Names(self._cache, settings.bulk_size)
 
@@ -88,7 +90,7 @@ class BenchlingClient(EntryCalls, ExportCalls, CanvasCalls):
 
     async def close(self) -> None:
         """Stop what runs in the background and close all connections."""
-        self._caller.close()
+        self._sender.close()
         self._slots.close()
         await self._http.aclose()
 
@@ -97,10 +99,10 @@ class BenchlingClient(EntryCalls, ExportCalls, CanvasCalls):
         """How breaker, budget and the rest stand."""
         return ClientNumbers(
             breaker=self.breaker,
-            rate=self._caller.limiter.numbers(),
+            rate=self._sender.limiter.numbers(),
             exports=self._slots.numbers,
-            waiting=self._caller.limiter.waiting,
-            tokens_fetched=self._caller.tokens.fetched,
+            waiting=self._sender.limiter.waiting,
+            tokens_fetched=self._sender.tokens.fetched,
             possible_orphans=self._orphans,
             names_cached=len(self._cache),
         )
@@ -108,7 +110,7 @@ class BenchlingClient(EntryCalls, ExportCalls, CanvasCalls):
     @property
     def breaker(self) -> BreakerReading:
         """Whether Benchling is held to be at work, and since when."""
-        return self._caller.breaker.reading(self._clock.now())
+        return self._sender.breaker.reading(self._clock.now())
 
     @property
     def free_exports(self) -> int:
@@ -117,7 +119,7 @@ class BenchlingClient(EntryCalls, ExportCalls, CanvasCalls):
 
     def on_recovery(self, callback: Callable[[], None]) -> None:
         """Call back each time Benchling is found at work again after an outage; bring forward what waits, jittered."""
-        self._caller.on_recovery(callback)
+        self._sender.on_recovery(callback)
 
 
 def _http_client(

@@ -181,7 +181,7 @@ class EntryCalls(ApiCalls):
         """
 
         async def ask(request: Request) -> Any:
-            return await self._caller.call(request, priority, deadline)
+            return await self._sender.send(request, priority, deadline)
 
         names = await self._names.of(refs, cap, ask)
         return [NamedLink(type=ref.type, id=ref.id, name=names[ref.type, ref.id], slug=ref.slug) for ref in refs]

@@ -46,10 +46,10 @@ class ExportNumbers:
 class ExportSlots:
     """Lets as many exports run as Benchling takes, first come first served."""
 
-    def __init__(self, clock: Clock, first_limit: int, dice: Callable[[], float]) -> None:
+    def __init__(self, clock: Clock, first_limit: int, jitter: Callable[[], float]) -> None:
         """Begin with a guess of the limit."""
         self._clock = clock
-        self._dice = dice
+        self._jitter = jitter
         self._limit = first_limit
         self._starting = 0
         self._running: dict[str, float] = {}
@@ -118,9 +118,9 @@ class ExportSlots:
         self._refused_in_a_row += 1
         self._limit = max(1, min(self._limit, len(self._running)))
         doubled = 2.0 ** min(self._refused_in_a_row - 1, 10)
-        self._climb_at = now + min(_LONGEST_PAUSE_SECONDS, _FIRST_PAUSE_SECONDS * doubled) * (0.75 + self._dice() / 2)
+        self._climb_at = now + min(_LONGEST_PAUSE_SECONDS, _FIRST_PAUSE_SECONDS * doubled) * (0.75 + self._jitter() / 2)
         if not self._running:
-            pause = min(_LONGEST_IDLE_PAUSE_SECONDS, _IDLE_PAUSE_SECONDS * doubled) * (0.5 + self._dice() / 2)
+            pause = min(_LONGEST_IDLE_PAUSE_SECONDS, _IDLE_PAUSE_SECONDS * doubled) * (0.5 + self._jitter() / 2)
             self._pause_until = max(self._pause_until, now + pause)
         self._pause_until = max(self._pause_until, now + (retry_after or 0.0))
         self._pump()

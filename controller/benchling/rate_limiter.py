@@ -48,13 +48,13 @@ class Permit:
                 self._limiter.window.accepted(now)
             self._limiter.pump()
 
-    def throttled(self, rate: RateLimit | None, retry_after: float | None, dice: float) -> bool:
+    def throttled(self, rate: RateLimit | None, retry_after: float | None, jitter: float) -> bool:
         """Say that the answer was a 429 about the rate of requests; return whether it is one of a storm."""
         if not self._close():
             return False
         now = self._limiter.clock.now()
         self._limiter.window.finish(now, self._charge, rate)
-        storm = self._limiter.window.refused(now, self._charge, rate, retry_after, dice)
+        storm = self._limiter.window.refused(now, self._charge, rate, retry_after, jitter)
         self._limiter.pump()
         return storm
 

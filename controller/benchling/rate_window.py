@@ -90,8 +90,8 @@ class RateWindow:
         self._announced = limit
         self._concurrency = concurrency
         self._factor = 1.0
-        self._flying: Counter[Priority] = Counter()
-        self._flying_total = 0
+        self._in_flight: Counter[Priority] = Counter()
+        self._in_flight_total = 0
         self._spent: deque[tuple[float, Priority]] = deque()
         self._spent_by: Counter[Priority] = Counter()
         self._view: _View | None = None
@@ -115,7 +115,7 @@ class RateWindow:
     @property
     def in_flight(self) -> int:
         """Requests under way."""
-        return self._flying_total
+        return self._in_flight_total
 
     def choose(self, now: float, waiting: Mapping[Priority, float]) -> Priority | None:
         """Return whose request goes next, or None; `waiting` holds since when the first of each class waits."""
@@ -132,8 +132,8 @@ class RateWindow:
 
     def begin(self, now: float, priority: Priority) -> Charge:
         """Charge a request that is sent now."""
-        self._flying[priority] += 1
-        self._flying_total += 1
+        self._in_flight[priority] += 1
+        self._in_flight_total += 1
         self._flow = max(-self._burst, self._flow - 1.0)
         if self._view is not None:
             self._view.left -= 1
@@ -141,14 +141,14 @@ class RateWindow:
 
     def refund(self, charge: Charge) -> None:
         """Take back a charge whose request was never sent."""
-        self._land(charge)
+        self._end(charge)
         self._flow += 1.0
         if self._view is not None:
             self._view.left += 1
 
     def finish(self, now: float, charge: Charge, rate: RateLimit | None) -> None:
         """Record that a request has ended, with what the answer's headers said, if there was an answer."""
-        self._land(charge)
+        self._end(charge)
         self._forget(now)
         self._spent.append((now + self.period_seconds + _TICK_SECONDS, charge.priority))
         self._spent_by[charge.priority] += 1
@@ -166,11 +166,11 @@ class RateWindow:
             self._last_change = now
 
     def refused(
-        self, now: float, charge: Charge, rate: RateLimit | None, retry_after: float | None, dice: float
+        self, now: float, charge: Charge, rate: RateLimit | None, retry_after: float | None, jitter: float
     ) -> bool:
-        """Record a 429; `dice` in [0, 1) spreads the pause, and of requests sent together only the first lengthens it.
+        """Record a 429; return whether it is a storm: for two periods even lone requests have been refused.
 
-        Returns whether it is a storm: for two periods even lone requests have been refused.
+        `jitter` in [0, 1) spreads the pause. Of requests that were sent together only the first 429 lengthens it.
         """
         self.throttled += 1
         announced = rate is not None and rate.remaining == 0
@@ -183,9 +183,9 @@ class RateWindow:
             self._refused_since, self._factor_before = now, self._factor
         self._throttled_in_a_row += 1
         self._alone = True
-        pause = min(_LONGEST_PAUSE_SECONDS, 2.0 ** (self._throttled_in_a_row - 1)) * (0.5 + dice / 2)
+        pause = min(_LONGEST_PAUSE_SECONDS, 2.0 ** (self._throttled_in_a_row - 1)) * (0.5 + jitter / 2)
         if announced and rate is not None:
-            pause = rate.reset_seconds + _ROUNDING_SECONDS + dice
+            pause = rate.reset_seconds + _ROUNDING_SECONDS + jitter
         elif not charge.alone and now - self._last_change >= self.period_seconds:
             self._factor = max(_SMALLEST_FACTOR, self._factor / 2)
             self._last_change = now
@@ -210,9 +210,9 @@ class RateWindow:
             limit=self.limit,
             period_seconds=self.period_seconds,
             announced_limit=self._announced,
-            used=self._flying_total + len(self._spent),
+            used=self._in_flight_total + len(self._spent),
             left_by_headers=None if self._view is None else self._view.left,
-            in_flight=self._flying_total,
+            in_flight=self._in_flight_total,
             used_by={priority: self._used(priority) for priority in Priority},
             paused_seconds=max(0.0, self._paused_until - now),
             throttled=self.throttled,
@@ -220,13 +220,13 @@ class RateWindow:
         )
 
     def _may_send(self, now: float, priority: Priority) -> bool:
-        if now < self._paused_until or (self._alone and self._flying_total):
+        if now < self._paused_until or (self._alone and self._in_flight_total):
             return False
         kept = 0 if priority is Priority.CLICK else self._kept()
         slots_kept = min(2, self._concurrency - 1) if priority is not Priority.CLICK else 0
-        if self._flying_total >= self._concurrency - slots_kept:
+        if self._in_flight_total >= self._concurrency - slots_kept:
             return False
-        if self._flying_total + len(self._spent) >= self.limit - kept:
+        if self._in_flight_total + len(self._spent) >= self.limit - kept:
             return False
         if self._view is not None and self._view.left <= kept:
             return False
@@ -246,7 +246,7 @@ class RateWindow:
         return max(0, int(self.limit * KEPT_FOR_CLICKS) - self._used(Priority.CLICK))
 
     def _used(self, priority: Priority) -> int:
-        return self._flying[priority] + self._spent_by[priority]
+        return self._in_flight[priority] + self._spent_by[priority]
 
     def _floor(self, priority: Priority) -> int:
         return max(1, int(self.limit * SHARES[priority].floor))
@@ -257,9 +257,9 @@ class RateWindow:
     def _is_storm(self, now: float) -> bool:
         return self._throttled_in_a_row > 0 and now - self._refused_since > _STORM_PERIODS * self.period_seconds
 
-    def _land(self, charge: Charge) -> None:
-        self._flying[charge.priority] -= 1
-        self._flying_total -= 1
+    def _end(self, charge: Charge) -> None:
+        self._in_flight[charge.priority] -= 1
+        self._in_flight_total -= 1
 
     def _forget(self, now: float) -> None:
         while self._spent and self._spent[0][0] <= now:
@@ -274,7 +274,7 @@ class RateWindow:
     def _follow(self, now: float, rate: RateLimit) -> None:
         self._announced = max(1, rate.limit)
         ends = now + rate.reset_seconds + _ROUNDING_SECONDS
-        left = rate.remaining - self._flying_total
+        left = rate.remaining - self._in_flight_total
         if self._view is None or ends > self._view.ends + _SAME_PERIOD_SECONDS:
             self._view = _View(ends, left)
         elif ends >= self._view.ends - _SAME_PERIOD_SECONDS:

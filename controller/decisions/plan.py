@@ -35,9 +35,9 @@ class ExportSeen:
     """What Benchling answered to that request, as long as it is not written."""
     ready: bool = False
     """The archive can be fetched."""
-    next_look: datetime | None = None
+    next_poll: datetime | None = None
     """When it is looked at next; None: now."""
-    trouble: Blocked | None = None
+    blocked: Blocked | None = None
     """Why looking does not work at present."""
 
 
@@ -56,7 +56,7 @@ class Observation:
     holder: str = ""
     """What of another attempt holds the destination, such as ``pod x`` or ``job y``; empty: nothing."""
     held_since: datetime | None = None
-    room: bool = True
+    has_capacity: bool = True
     """Another export may be started now."""
     credential_version: str = ""
     """Which credentials are in use; empty if that is not known."""
@@ -138,12 +138,12 @@ class Wait:
     """Nothing to do before that time (None: before something changes)."""
 
     until: datetime | None = None
-    for_room: bool = False
+    for_capacity: bool = False
     """It is only Benchling's limit of exports at once that holds it up."""
 
 
 BACK_SECONDS: Final = 30.0
-ROOM_SECONDS: Final = 2.0
+CAPACITY_SECONDS: Final = 2.0
 """Between two looks whether another export may be started."""
 
 Step = (
@@ -187,8 +187,8 @@ def _say(observation: Observation, now: datetime, blocked: Blocked | None) -> Wr
 def _blocked(observation: Observation, now: datetime, timing: Timing) -> Blocked | None:
     if not in_progress(observation.package.status.attempt):
         return None
-    if observation.export.trouble is not None:
-        return observation.export.trouble
+    if observation.export.blocked is not None:
+        return observation.export.blocked
     holder, since = observation.holder, observation.held_since
     if not holder or since is None or now - since < timedelta(seconds=timing.destination_wait_seconds):
         return None
@@ -240,7 +240,7 @@ def _start(observation: Observation, now: datetime, timing: Timing) -> Action:
         return Wait()
     waiting = pending_triggers(package)
     if waiting.request is not None:
-        return _when_there_is_room(BeginAttempt(), observation, now)
+        return _when_there_is_capacity(BeginAttempt(), observation, now)
     if attempt is not None and attempt.next_attempt_time is not None:
         restarts = waiting.event is not None and (attempt.given_up or attempt.failure is FailureClass.INCOMPLETE)
         if not restarts:
@@ -249,17 +249,17 @@ def _start(observation: Observation, now: datetime, timing: Timing) -> Action:
                 return Wait(due)
             if may_reuse_export(attempt) and not waiting:
                 return ReuseExport()
-            return _when_there_is_room(BeginAttempt(), observation, now)
+            return _when_there_is_capacity(BeginAttempt(), observation, now)
     if waiting.event is None:
         return Wait()
     since = package.status.pending.since if package.status.pending else now
     due = since + timing.quiet_period
-    return _when_there_is_room(BeginAttempt(), observation, now) if due <= now else Wait(due)
+    return _when_there_is_capacity(BeginAttempt(), observation, now) if due <= now else Wait(due)
 
 
-def _when_there_is_room(action: BeginAttempt | RenewExport, observation: Observation, now: datetime) -> Action:
+def _when_there_is_capacity(action: BeginAttempt | RenewExport, observation: Observation, now: datetime) -> Action:
     """Hold a request for an export back here, where it costs nothing, rather than in the client's queue."""
-    return action if observation.room else Wait(now + timedelta(seconds=ROOM_SECONDS), for_room=True)
+    return action if observation.has_capacity else Wait(now + timedelta(seconds=CAPACITY_SECONDS), for_capacity=True)
 
 
 def _next_try(observation: Observation, planned: datetime) -> datetime:
@@ -290,18 +290,18 @@ def _continue(observation: Observation, attempt: Attempt, now: datetime, timing:
     if observation.package.spec.suspend:
         return Wait()
     if attempt.export is None or attempt.export.task_id is None:
-        return Wait() if observation.export.asked else _when_there_is_room(RenewExport(), observation, now)
-    look = observation.export.next_look
+        return Wait() if observation.export.asked else _when_there_is_capacity(RenewExport(), observation, now)
+    next_poll = observation.export.next_poll
     if attempt.order_digest is not None and observation.order_present:
-        return CreateJob() if not observation.holder or look is None else Wait(look)
+        return CreateJob() if not observation.holder or next_poll is None else Wait(next_poll)
     if observation.export.ready:
-        return MakeOrder() if observation.export.trouble is None or look is None else Wait(look)
+        return MakeOrder() if observation.export.blocked is None or next_poll is None else Wait(next_poll)
     if attempt.export.completed_at is None:
         deadline = attempt.export.intent_time + timedelta(seconds=timing.export_deadline_seconds)
         if deadline <= now:
             return FailAttempt(FailureClass.TIMEOUT, "The export took longer than timing.exportDeadlineSeconds.")
-        return PollExport() if look is None else Wait(min(look, deadline))
-    return PollExport() if look is None else Wait(look)
+        return PollExport() if next_poll is None else Wait(min(next_poll, deadline))
+    return PollExport() if next_poll is None else Wait(next_poll)
 
 
 def _watch_job(observation: Observation, attempt: Attempt, now: datetime, timing: Timing) -> Action:

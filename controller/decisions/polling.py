@@ -40,6 +40,6 @@ def stretch_for(ages_seconds: Iterable[float], allowed_per_second: float) -> flo
     return max(1.0, wanted / allowed_per_second)
 
 
-def next_poll_delay(age_seconds: float, dice: float, stretch: float = 1.0) -> float:
-    """Return the jittered delay in seconds; `dice` in [0, 1) is where in the jitter's range it lies."""
-    return poll_interval(age_seconds, stretch) * (1 - JITTER + 2 * JITTER * dice)
+def next_poll_delay(age_seconds: float, jitter: float, stretch: float = 1.0) -> float:
+    """Return the jittered delay in seconds; `jitter` in [0, 1) is where in the jitter's range it lies."""
+    return poll_interval(age_seconds, stretch) * (1 - JITTER + 2 * JITTER * jitter)

@@ -48,7 +48,7 @@ class Exporting:
     _last_stretch: float = 1.0
     _stretched_at: float = float("-inf")
 
-    def has_room(self, kept: int = 0) -> bool:
+    def has_capacity(self, kept: int = 0) -> bool:
         """Whether another export may be started, those counted that are about to be and `kept` others."""
         return self.benchling.free_exports > self._beginning + kept
 
@@ -114,7 +114,7 @@ class Exporting:
                 # Nothing is waited for any more, however it ended: what was not written is asked for again.
                 tracked.asked_for = None
         if tracked.task is not None:
-            self._look_later(package)
+            self._schedule_poll(package)
             await self.record_task(package, tracked.task)
 
     async def _start(self, package: EntryPackage) -> str | None:
@@ -141,12 +141,12 @@ class Exporting:
         try:
             answer = await self.benchling.get_task(TaskId(attempt.export.task_id), priority=Priority.POLL)
         except BenchlingFailure as failure:
-            return await self.endure(package, failure)
-        recovered = tracked.trouble is not None
-        tracked.trouble = None
+            return await self.handle_failed_poll(package, failure)
+        recovered = tracked.blocked is not None
+        tracked.blocked = None
         match answer:
             case TaskRunning():
-                self._look_later(package)
+                self._schedule_poll(package)
                 return recovered
             case TaskSucceeded():
                 tracked.url = answer.url
@@ -161,10 +161,10 @@ class Exporting:
                 assert_never(answer)
         return True
 
-    def _look_later(self, package: EntryPackage) -> None:
+    def _schedule_poll(self, package: EntryPackage) -> None:
         tracked, export = self.store.tracked(package), current_attempt(package).export
         age = (datetime.now(UTC) - export.intent_time).total_seconds() if export is not None else 0.0
-        tracked.next_look = self.monotonic() + next_poll_delay(max(0.0, age), self.random.random(), self._stretch())
+        tracked.next_poll = self.monotonic() + next_poll_delay(max(0.0, age), self.random.random(), self._stretch())
 
     def _stretch(self) -> float:
         """Return the factor that keeps all looks within their share of the budget; reckoned at most once a second."""
@@ -178,7 +178,7 @@ class Exporting:
             self._stretched_at = now
         return self._last_stretch
 
-    async def endure(self, package: EntryPackage, failure: BenchlingFailure) -> bool:
+    async def handle_failed_poll(self, package: EntryPackage, failure: BenchlingFailure) -> bool:
         """Keep the attempt through an outage, for the export goes on without us; anything else ends it.
 
         Returns whether anything but the time of the next look has changed.
@@ -187,13 +187,13 @@ class Exporting:
             await self.outcomes.fail(package, failure.failure, failure.message)
             return True
         tracked = self.store.tracked(package)
-        self._look_later(package)
+        self._schedule_poll(package)
         pause = max(failure.retry_after_seconds or 0.0, 5.0) * self.random.uniform(1.0, 1.5)
-        tracked.next_look = max(tracked.next_look or 0.0, self.monotonic() + pause)
-        trouble = Blocked(failure.failure, f"{failure.message} {failure.policy.remedy}")
-        changed = tracked.trouble is None or tracked.trouble.reason != trouble.reason
+        tracked.next_poll = max(tracked.next_poll or 0.0, self.monotonic() + pause)
+        blocked = Blocked(failure.failure, f"{failure.message} {failure.policy.remedy}")
+        changed = tracked.blocked is None or tracked.blocked.reason != blocked.reason
         if changed:
-            tracked.trouble = trouble
+            tracked.blocked = blocked
         return changed
 
     def _urgency(self, package: EntryPackage) -> Priority:

@@ -32,27 +32,27 @@ class TrackedExport:
     """Benchling's answer to that request, until it is written."""
     url: SecretStr | None = None
     """The archive's address, as last answered."""
-    next_look: float | None = None
+    next_poll: float | None = None
     """When it is asked next, by the monotonic clock in seconds."""
-    trouble: Blocked | None = None
+    blocked: Blocked | None = None
     """Why looking does not work at present."""
     holder: str = ""
     held_since: datetime | None = None
-    polling: EntryPackage | None = None
+    polled_package: EntryPackage | None = None
     """Set while nothing but a look at the export is due: the object as it was."""
 
     def export_seen(self, package: EntryPackage, now: datetime, monotonic: float) -> ExportSeen:
         """Return what the plan may know of it."""
         attempt = package.status.attempt
         intent = attempt.export.intent_time if attempt is not None and attempt.export is not None else None
-        pause = None if self.next_look is None else self.next_look - monotonic
+        pause = None if self.next_poll is None else self.next_poll - monotonic
         asked = intent is not None and intent == self.asked_for
         return ExportSeen(
             asked=asked,
             task=self.task if asked else None,
             ready=self.url is not None,
-            next_look=now + timedelta(seconds=pause) if pause is not None and pause > 0 else None,
-            trouble=self.trouble,
+            next_poll=now + timedelta(seconds=pause) if pause is not None and pause > 0 else None,
+            blocked=self.blocked,
         )
 
 
@@ -62,7 +62,7 @@ class ExportsInFlight:
 
     _tracked: dict[str, TrackedExport] = field(default_factory=dict)
     _written: dict[str, str] = field(default_factory=dict)
-    _for_room: dict[str, Urgency] = field(default_factory=dict)
+    _waiting_for_capacity: dict[str, Urgency] = field(default_factory=dict)
 
     def tracked(self, key: str, uid: str, attempt: int) -> TrackedExport:
         """Return the tracked export of this very attempt, a blank one if the last was of another."""
@@ -71,22 +71,22 @@ class ExportsInFlight:
             known = self._tracked[key] = TrackedExport(uid, attempt)
         return known
 
-    def polling(self, key: str) -> TrackedExport | None:
+    def polled_only(self, key: str) -> TrackedExport | None:
         """Return the tracked export if nothing but a look at the export is due for this key."""
         tracked = self._tracked.get(key)
-        return tracked if tracked is not None and tracked.polling is not None else None
+        return tracked if tracked is not None and tracked.polled_package is not None else None
 
-    def touch(self, key: str) -> None:
+    def invalidate(self, key: str) -> None:
         """The object changed: a look alone will not do."""
-        self._for_room.pop(key, None)
+        self._waiting_for_capacity.pop(key, None)
         if (tracked := self._tracked.get(key)) is not None:
-            tracked.polling = None
+            tracked.polled_package = None
 
     def forget(self, key: str) -> None:
         """The object is gone."""
         self._tracked.pop(key, None)
         self._written.pop(key, None)
-        self._for_room.pop(key, None)
+        self._waiting_for_capacity.pop(key, None)
 
     def clear(self) -> None:
         """Leadership ended: keep nothing but answers that could not be written."""
@@ -96,37 +96,37 @@ class ExportsInFlight:
             if tracked.task is not None
         }
         self._written.clear()
-        self._for_room.clear()
+        self._waiting_for_capacity.clear()
 
-    def wait_for_room(self, key: str, urgency: Urgency) -> None:
+    def set_waiting_for_capacity(self, key: str, urgency: Urgency) -> None:
         """Only the limit of exports at once holds this object up."""
-        self._for_room[key] = urgency
+        self._waiting_for_capacity[key] = urgency
 
-    def waits_for_room(self, key: str) -> Urgency | None:
+    def urgency_waiting_for_capacity(self, key: str) -> Urgency | None:
         """Return its urgency if nothing but room is missing, as far as is known."""
-        return self._for_room.get(key)
+        return self._waiting_for_capacity.get(key)
 
-    def more_urgent_waiting(self, urgency: Urgency) -> int:
+    def count_more_urgent(self, urgency: Urgency) -> int:
         """Return how many wait for room with a higher urgency."""
-        return sum(1 for other in self._for_room.values() if other < urgency)
+        return sum(1 for other in self._waiting_for_capacity.values() if other < urgency)
 
-    def wrote(self, key: str, version: str) -> None:
+    def record_write(self, key: str, version: str) -> None:
         """Remember our own write, so that its echo on the watch is no news."""
         self._written[key] = version
 
-    def is_echo(self, key: str, version: str) -> bool:
+    def is_own_write(self, key: str, version: str) -> bool:
         """Whether that version is our own last write."""
         return self._written.get(key) == version
 
     def export_ages(self, now: datetime) -> list[float]:
         """Return for how many seconds each export that is being looked at has been in the making."""
         exports = [
-            tracked.polling.status.attempt.export
+            tracked.polled_package.status.attempt.export
             for tracked in self._tracked.values()
-            if tracked.polling is not None and tracked.polling.status.attempt is not None
+            if tracked.polled_package is not None and tracked.polled_package.status.attempt is not None
         ]
         return [max(0.0, (now - export.intent_time).total_seconds()) for export in exports if export is not None]
 
-    def exports_in_flight(self) -> int:
+    def count_polled(self) -> int:
         """Return how many exports are being looked at."""
-        return sum(1 for tracked in self._tracked.values() if tracked.polling is not None)
+        return sum(1 for tracked in self._tracked.values() if tracked.polled_package is not None)

@@ -85,11 +85,11 @@ class JobSteps:
             links = await self.benchling.link_names(entry_links(entry), cap=self.settings.name_lookups)
             sizes = await self._attachment_sizes(entry) if attempt.re_exports else {}
         except BenchlingFailure as failure:
-            await self.exporting.endure(package, failure)
+            await self.exporting.handle_failed_poll(package, failure)
             return
         if not is_usable_display_id(entry.display_id):
             raise Failure(FailureClass.PROVIDER_REJECTED, "The entry's display id can no longer name a package.")
-        tracked.trouble = None
+        tracked.blocked = None
         order = build_order(package, entry, links, sizes, tracked.url, self.settings)
         encoded = encode_order(order)
         package = await self.store.decide(
@@ -162,8 +162,8 @@ class JobSteps:
         holder = next((p for p in pods if (p.owner_uid, p.attempt) != ours and not p.is_finished), None)
         tracked.holder = f"pod {holder.name}" if holder else f"job {other_jobs[0].name}" if other_jobs else ""
         if not tracked.holder:
-            tracked.held_since = tracked.next_look = None
+            tracked.held_since = tracked.next_poll = None
             return True
         tracked.held_since = tracked.held_since or datetime.now(UTC)
-        tracked.next_look = self.monotonic() + HOLDER_PAUSE_SECONDS
+        tracked.next_poll = self.monotonic() + HOLDER_PAUSE_SECONDS
         return False

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
 from controller import metrics
-from controller.decisions.plan import ROOM_SECONDS, Wait, plan
+from controller.decisions.plan import CAPACITY_SECONDS, Wait, plan
 from controller.reconciler.observe import UnreadableObjectError
 from controller.reconciler.status_store import StaleError
 from controller.watch.feed import urgency_of
@@ -30,7 +30,7 @@ log = logging.getLogger(__name__)
 STEPS: Final = 24
 """More steps in one visit than any attempt has; a loop that goes on beyond them is a defect."""
 CONFLICT_SECONDS: Final = 0.2
-TROUBLE_SECONDS: Final = (1.0, 2.0, 5.0, 10.0, 30.0, 60.0)
+BACKOFF_SECONDS: Final = (1.0, 2.0, 5.0, 10.0, 30.0, 60.0)
 
 
 @dataclass(slots=True)
@@ -42,7 +42,7 @@ class Reconciler:
     executor: Executor
     in_flight: ExportsInFlight
     settings: ControllerSettings
-    _troubles: dict[str, int] = field(default_factory=dict)
+    _failures: dict[str, int] = field(default_factory=dict)
     _visits: set[asyncio.Future[None]] = field(default_factory=set)
     _draining: bool = False
 
@@ -77,7 +77,7 @@ class Reconciler:
         started = time.monotonic()
         try:
             await self._reconcile(key)
-            self._troubles.pop(key, None)
+            self._failures.pop(key, None)
             metrics.RECONCILES.labels("done").inc()
         except NotLeadingError:
             raise
@@ -88,34 +88,34 @@ class Reconciler:
         except UnreadableObjectError as unreadable:
             metrics.RECONCILES.labels("unreadable").inc()
             log.error("not readable", extra={"entrypackage": key, "why": str(unreadable)})  # noqa: TRY400
-        except KubernetesError as trouble:
+        except KubernetesError as error:
             metrics.RECONCILES.labels("kubernetes").inc()
-            log.warning("the API server refused or was away", extra={"entrypackage": key, "why": str(trouble)})
-            self._again(key)
+            log.warning("the API server refused or was away", extra={"entrypackage": key, "why": str(error)})
+            self._retry_later(key)
         except Exception:
             # The supervisor: a defect in the handling of one object must not end the work on all others.
             metrics.RECONCILES.labels("defect").inc()
             log.exception("a defect", extra={"entrypackage": key})
-            self._again(key)
+            self._retry_later(key)
         finally:
             metrics.RECONCILE_SECONDS.observe(time.monotonic() - started)
 
-    def _again(self, key: str) -> None:
-        count = self._troubles.get(key, 0)
-        self._troubles[key] = count + 1
-        self.queue.add(key, delay=TROUBLE_SECONDS[min(count, len(TROUBLE_SECONDS) - 1)])
+    def _retry_later(self, key: str) -> None:
+        count = self._failures.get(key, 0)
+        self._failures[key] = count + 1
+        self.queue.add(key, delay=BACKOFF_SECONDS[min(count, len(BACKOFF_SECONDS) - 1)])
 
     async def _reconcile(self, key: str) -> None:
-        if self._waits_for_room(key) or await self._look_only(key):
+        if self._waits_for_capacity(key) or await self._poll_only(key):
             return
-        last = self.in_flight.polling(key)
-        self.in_flight.touch(key)
+        last = self.in_flight.polled_only(key)
+        self.in_flight.invalidate(key)
         for _ in range(STEPS):
             now = datetime.now(UTC)
             seen = await self.observer.observe(key, now, time.monotonic())
             if seen is None:
-                if last is not None and last.polling is not None:
-                    self.executor.forget(last.polling)
+                if last is not None and last.polled_package is not None:
+                    self.executor.forget(last.polled_package)
                 self.in_flight.forget(key)
                 return
             action = plan(seen, now, self.settings.timing)
@@ -125,46 +125,46 @@ class Reconciler:
             await self.executor.execute(action, seen)
         raise RuntimeError(f"{key} did not come to rest in {STEPS} steps")
 
-    def _waits_for_room(self, key: str) -> bool:
+    def _waits_for_capacity(self, key: str) -> bool:
         """Put a key back that only waits for another export's end, without asking anybody."""
-        urgency = self.in_flight.waits_for_room(key)
-        if urgency is None or self.executor.exporting.has_room(self.in_flight.more_urgent_waiting(urgency)):
+        urgency = self.in_flight.urgency_waiting_for_capacity(key)
+        if urgency is None or self.executor.exporting.has_capacity(self.in_flight.count_more_urgent(urgency)):
             return False
-        self.queue.add(key, delay=ROOM_SECONDS, urgency=urgency)
+        self.queue.add(key, delay=CAPACITY_SECONDS, urgency=urgency)
         return True
 
-    async def _look_only(self, key: str) -> bool:
+    async def _poll_only(self, key: str) -> bool:
         """Look at the export if that is all that is due, without a word to the API server.
 
         Returns whether that was all; False: something is new, or more than a look is due.
         """
-        tracked = self.in_flight.polling(key)
-        if tracked is None or tracked.polling is None or tracked.next_look is None:
+        tracked = self.in_flight.polled_only(key)
+        if tracked is None or tracked.polled_package is None or tracked.next_poll is None:
             return False
-        attempt = tracked.polling.status.attempt
-        if attempt is None or attempt.export is None or time.monotonic() < tracked.next_look:
+        attempt = tracked.polled_package.status.attempt
+        if attempt is None or attempt.export is None or time.monotonic() < tracked.next_poll:
             return False
         age = (datetime.now(UTC) - attempt.export.intent_time).total_seconds()
-        if age > self.settings.timing.export_deadline_seconds or await self.executor.poll(tracked.polling):
+        if age > self.settings.timing.export_deadline_seconds or await self.executor.poll(tracked.polled_package):
             return False
-        self.queue.add(key, delay=max(0.0, tracked.next_look - time.monotonic()))
+        self.queue.add(key, delay=max(0.0, tracked.next_poll - time.monotonic()))
         return True
 
     def _wait(self, key: str, seen: Observation, action: Wait, now: datetime) -> None:
         attempt = seen.package.status.attempt
-        looking = (
+        polling = (
             attempt is not None
             and attempt.failure is None
             and attempt.order_digest is None
-            and seen.export.next_look is not None
+            and seen.export.next_poll is not None
             and not seen.package.spec.suspend
         )
-        if looking:
+        if polling:
             tracked = self.in_flight.tracked(key, seen.package.metadata.uid, attempt.number if attempt else 0)
-            tracked.polling = seen.package
-        if action.for_room and not seen.jobs:
-            self.in_flight.wait_for_room(key, urgency_of(seen.package))
+            tracked.polled_package = seen.package
+        if action.for_capacity and not seen.jobs:
+            self.in_flight.set_waiting_for_capacity(key, urgency_of(seen.package))
         if action.until is not None:
             delay = max(0.0, (action.until - now).total_seconds())
             self.queue.add(key, delay=delay, urgency=urgency_of(seen.package))
-        metrics.EXPORTS_IN_FLIGHT.set(self.in_flight.exports_in_flight())
+        metrics.EXPORTS_IN_FLIGHT.set(self.in_flight.count_polled())

@@ -36,14 +36,14 @@ class Observer:
         namespace: str,
         in_flight: ExportsInFlight,
         recovery: Recovery,
-        has_room: Callable[[], bool],
+        has_capacity: Callable[[], bool],
     ) -> None:
         """Read through this client; never from a cache, so that no decision rests on an old version."""
         self._kubernetes = kubernetes
         self._namespace = namespace
         self._in_flight = in_flight
         self._recovery = recovery
-        self._has_room = has_room
+        self._has_capacity = has_capacity
 
     async def read(self, key: str) -> EntryPackage | None:
         """Return the object, or None if it is gone; raises `UnreadableObjectError`."""
@@ -62,7 +62,7 @@ class Observer:
         if package is None:
             return None
         if package.status.attempts == 0:
-            return Observation(package, room=self._has_room())
+            return Observation(package, has_capacity=self._has_capacity())
         owned = f"{identity.LABEL_OWNER}={package.metadata.uid}"
         selector = f"{owned},{identity.LABEL_COMPONENT}={identity.COMPONENT_PACKAGER}"
         jobs = tuple(read_job(job) for job in await self._kubernetes.list_all(JOBS, self._namespace, labels=selector))
@@ -84,7 +84,7 @@ class Observer:
             export=tracked.export_seen(package, now, monotonic),
             holder=tracked.holder,
             held_since=tracked.held_since,
-            room=self._has_room(),
+            has_capacity=self._has_capacity(),
             benchling_back=self._recovery.since,
             credential_version=self._recovery.version,
         )

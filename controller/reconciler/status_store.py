@@ -63,7 +63,7 @@ class StatusStore:
         }
         answer = await self.kubernetes.replace_status(ENTRY_PACKAGES, self.namespace, metadata.name, body)
         written = parse_package(answer)
-        self.in_flight.wrote(metadata.name, written.metadata.resource_version)
+        self.in_flight.record_write(metadata.name, written.metadata.resource_version)
         return written
 
     async def decide(self, package: EntryPackage, status: Status) -> EntryPackage:

@@ -61,16 +61,16 @@ class Feed:
             self.queue.add(name)
             return
         self._known[name] = metadata["uid"]
-        if self.in_flight.is_echo(name, metadata["resourceVersion"]):
+        if self.in_flight.is_own_write(name, metadata["resourceVersion"]):
             return
-        self.in_flight.touch(name)
+        self.in_flight.invalidate(name)
         self._add(name, body)
 
     def job_changed(self, body: Object) -> None:
         """Take news of one of our Jobs: its owner is to be looked at."""
         for owner in body["metadata"].get("ownerReferences") or []:
             if owner.get("kind") == KIND and owner.get("controller"):
-                self.in_flight.touch(owner["name"])
+                self.in_flight.invalidate(owner["name"])
                 self.queue.add(owner["name"])
 
     def _add(self, name: str, body: Object) -> None:
@@ -98,11 +98,11 @@ class Feed:
             owners.add(package.metadata.uid)
             if in_progress(package.status.attempt):
                 in_use.add((package.metadata.uid, package.status.attempts))
-            self.in_flight.touch(name)
+            self.in_flight.invalidate(name)
             self.queue.add(name, urgency=urgency_of(package))
-        for ghost in (self._known.keys() & before) - listed.keys():
-            metrics.GHOSTS.inc()
-            self.queue.add(ghost)
+        for missed in (self._known.keys() & before) - listed.keys():
+            metrics.MISSED_DELETES.inc()
+            self.queue.add(missed)
         made_meanwhile = {name: uid for name, uid in self._known.items() if name not in before}
         self._known = {**made_meanwhile, **listed}
         await self._remove_unused(orders, in_use, owners)

@@ -88,7 +88,7 @@ class Leadership:
             while True:
                 await self._acquire()
                 log.info("leading", extra={"holder": self._holder})
-                if await self._reign(lead):
+                if await self._lead_until_lost(lead):
                     return
                 log.warning("no longer leading", extra={"holder": self._holder})
         finally:
@@ -100,7 +100,7 @@ class Leadership:
                 return
             await asyncio.sleep(self._settings.retry_seconds)
 
-    async def _reign(self, lead: Callable[[], Awaitable[None]]) -> bool:
+    async def _lead_until_lost(self, lead: Callable[[], Awaitable[None]]) -> bool:
         """Return whether `lead` ended by itself, rather than by the loss of the Lease."""
         self._lost = False
         work = asyncio.ensure_future(lead())

@@ -23,7 +23,7 @@ class Attempts:
     """Runs many attempts through one client: read the entry, export it, poll, read it again."""
 
     client: BenchlingClient
-    dice: Random
+    rng: Random
     finished: int = 0
     failures: Counter[str] = field(default_factory=Counter)
     retried_at: list[float] = field(default_factory=list)
@@ -61,7 +61,7 @@ class Attempts:
     async def _wait(self, task: str) -> bool:
         while True:
             age = self._now() - self._ages.setdefault(task, self._now())
-            await asyncio.sleep(next_poll_delay(age, self.dice.random(), self._stretched()))
+            await asyncio.sleep(next_poll_delay(age, self.rng.random(), self._stretched()))
             seen = await self.client.get_task(task)
             if isinstance(seen, TaskSucceeded):
                 await self.client.get_entry(task, priority=Priority.READ)
@@ -81,11 +81,11 @@ class Attempts:
     async def _back_off(self, failure: BenchlingFailure, failed: int) -> None:
         """Wait as the table says; the end of an outage brings it forward, spread over ten seconds."""
         ceiling = failure.policy.backoff.ceiling_seconds(failed)
-        pause = max(failure.retry_after_seconds or 0.0, ceiling * self.dice.uniform(0.5, 1.0))
+        pause = max(failure.retry_after_seconds or 0.0, ceiling * self.rng.uniform(0.5, 1.0))
         try:
             async with asyncio.timeout(pause):
                 await self._recovered.wait()
-            await asyncio.sleep(self.dice.uniform(0.0, 10.0))
+            await asyncio.sleep(self.rng.uniform(0.0, 10.0))
         except TimeoutError:
             pass
         self.retried_at.append(self._now())

@@ -35,7 +35,7 @@ def test_200_exports_at_the_limit() -> None:
 
     async def scenario() -> None:
         server = ScriptedBenchling(export_limit=EXPORT_LIMIT, export_seconds=EXPORT_SECONDS)
-        async with BenchlingClient(settings(), transport=server, dice=Random(1)) as client:
+        async with BenchlingClient(settings(), transport=server, rng=Random(1)) as client:
             attempts = Attempts(client, Random(2))
             began = asyncio.get_running_loop().time()
             async with asyncio.TaskGroup() as group:
@@ -76,7 +76,7 @@ def test_polls_never_take_more_than_half_of_the_budget() -> None:
 
     async def scenario() -> None:
         server = ScriptedBenchling(export_seconds=900.0)
-        async with BenchlingClient(settings(first_export_limit=400), transport=server, dice=Random(1)) as client:
+        async with BenchlingClient(settings(first_export_limit=400), transport=server, rng=Random(1)) as client:
             attempts = Attempts(client, Random(2))
             async with asyncio.TaskGroup() as group:
                 for number in range(400):
@@ -98,7 +98,7 @@ def test_a_fresh_leader_takes_over_a_spent_window() -> None:
         server = ScriptedBenchling()
         now = asyncio.get_running_loop().time()
         server.foreign[int(now // server.period)] = 290
-        async with BenchlingClient(settings(), transport=server, dice=Random(1)) as client:
+        async with BenchlingClient(settings(), transport=server, rng=Random(1)) as client:
             await _flood(client, Priority.READ, 600, 100)
         refused = server.count("/", status=429)
         print(f"\na fresh leader in a window with 10 left: {refused} refusals in {len(server.log)} requests")
@@ -112,7 +112,7 @@ def test_a_hidden_tenant_limit_is_survived() -> None:
 
     async def scenario() -> None:
         server = ScriptedBenchling(tenant_limit=120)
-        async with BenchlingClient(settings(), transport=server, dice=Random(1)) as client:
+        async with BenchlingClient(settings(), transport=server, rng=Random(1)) as client:
             began = asyncio.get_running_loop().time()
             await _flood(client, Priority.READ, 1200, 200)
             seconds = asyncio.get_running_loop().time() - began
@@ -128,7 +128,7 @@ def test_a_lowered_limit_is_followed() -> None:
 
     async def scenario() -> None:
         server = ScriptedBenchling()
-        async with BenchlingClient(settings(), transport=server, dice=Random(1)) as client:
+        async with BenchlingClient(settings(), transport=server, rng=Random(1)) as client:
             flood = asyncio.create_task(_flood(client, Priority.READ, 500, 100))
             await asyncio.sleep(31.0)
             server.limit = 60

@@ -38,7 +38,7 @@ def test_an_outage_of_ten_minutes_with_1000_attempts() -> None:
             return None
 
         server.faults.append(trouble)
-        async with BenchlingClient(settings(first_export_limit=ATTEMPTS), transport=server, dice=Random(1)) as client:
+        async with BenchlingClient(settings(first_export_limit=ATTEMPTS), transport=server, rng=Random(1)) as client:
             attempts = Attempts(client, Random(2))
             opened_at: list[float] = []
             watching = asyncio.create_task(_watch(client, began, opened_at))
@@ -89,7 +89,7 @@ def test_an_open_breaker_fails_at_once_and_closes_after_one_probe() -> None:
         server = ScriptedBenchling()
         server.faults.append(lambda _request, now: gateway_page() if now < 1100.0 else None)
         recovered: list[float] = []
-        async with BenchlingClient(settings(), transport=server, dice=Random(1)) as client:
+        async with BenchlingClient(settings(), transport=server, rng=Random(1)) as client:
             client.on_recovery(lambda: recovered.append(asyncio.get_running_loop().time()))
             with pytest.raises(BenchlingFailure) as caught:
                 await client.get_entry("etr_1")
@@ -114,7 +114,7 @@ def test_an_open_breaker_fails_at_once_and_closes_after_one_probe() -> None:
 def test_callers_that_wait_when_the_breaker_opens_are_told_at_once() -> None:
     async def scenario() -> None:
         server = ScriptedBenchling(latency=1.0)
-        async with BenchlingClient(settings(concurrency=8), transport=server, dice=Random(1)) as client:
+        async with BenchlingClient(settings(concurrency=8), transport=server, rng=Random(1)) as client:
             await client.get_entry("etr_0")
             server.faults.append(lambda _request, _now: gateway_page())
             began = asyncio.get_running_loop().time()
@@ -147,7 +147,7 @@ def test_a_cut_connection_leaves_at_most_one_orphan_each(after_effect: bool) -> 
             return httpx.RemoteProtocolError("Server disconnected without sending a response.")
 
         server.faults.append(cut)
-        async with BenchlingClient(settings(breaker_failures=10**6), transport=server, dice=Random(1)) as client:
+        async with BenchlingClient(settings(breaker_failures=10**6), transport=server, rng=Random(1)) as client:
             results = await asyncio.gather(
                 *(client.start_export(f"etr_{number}") for number in range(50)), return_exceptions=True
             )
@@ -183,7 +183,7 @@ def test_an_export_is_not_asked_for_again_after_a_useless_answer(answer: object)
     async def scenario() -> None:
         server = ScriptedBenchling()
         server.faults.append(lambda request, _now: answer() if request.url.path.endswith("/exports") else None)  # type: ignore[operator]
-        async with BenchlingClient(settings(), transport=server, dice=Random(1)) as client:
+        async with BenchlingClient(settings(), transport=server, rng=Random(1)) as client:
             with pytest.raises(ExportOutcomeUnknown):
                 await client.start_export("etr_1")
             assert server.count("/api/v2/exports") == 1
@@ -205,7 +205,7 @@ def test_an_export_is_asked_for_again_where_nothing_can_have_happened() -> None:
         server.faults.append(
             lambda request, _now: answers.pop(0) if answers and request.url.path.endswith("/exports") else None
         )
-        async with BenchlingClient(settings(), transport=server, dice=Random(1)) as client:
+        async with BenchlingClient(settings(), transport=server, rng=Random(1)) as client:
             task = await client.start_export("etr_1", priority=Priority.CLICK)
             assert task in server.exports
             assert client.numbers.possible_orphans == 0

@@ -77,7 +77,7 @@ def ours(handler: Callable[[httpx.Request], httpx.Response], call: Callable[[Ben
 
     async def run() -> Any:
         transport = httpx.MockTransport(with_token)
-        async with BenchlingClient(settings(max_tries=1), transport=transport, dice=Random(1)) as client:
+        async with BenchlingClient(settings(max_tries=1), transport=transport, rng=Random(1)) as client:
             return await call(client)
 
     return asyncio.run(run())

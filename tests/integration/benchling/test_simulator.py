@@ -60,7 +60,7 @@ def with_tenant(scenario: Callable[[Tenant], Awaitable[None]], *, secret: str | 
         settings = BenchlingSettings(
             base_url=simulator.world.origins.api, allow_plain_http=True, credentials=lambda: held
         )
-        async with BenchlingClient(settings, transport=InProcess(simulator), dice=Random(1)) as client:
+        async with BenchlingClient(settings, transport=InProcess(simulator), rng=Random(1)) as client:
             await scenario(Tenant(simulator, client, entry.id))
         await simulator.close()
 
@@ -190,10 +190,10 @@ def test_a_listing_misses_nothing_while_entries_are_edited() -> None:
             made.append(world.create_entry(name=f"entry {number}", silent=True))
             await asyncio.sleep(0.7)
         seen: dict[str, str] = {}
-        dice = Random(3)
+        rng = Random(3)
         async for page in tenant.client.list_entries(datetime(2020, 1, 1, tzinfo=UTC)):
             seen.update((row.id, row.modified_at) for row in page.entries)
-            for entry in dice.sample(made, 20):
+            for entry in rng.sample(made, 20):
                 world.edit_body(entry, "more")
         assert {entry.id for entry in made} <= set(seen)
         rate = tenant.simulator.journal.counts["api:listEntries:200"]

@@ -74,7 +74,7 @@ async def serving(script: Script, **changes: Any) -> AsyncIterator[tuple[Server,
     settings = BenchlingSettings(
         f"http://127.0.0.1:{server.port}", lambda: AppCredentials("a", SecretStr("b")), max_tries=1, **changes
     )
-    async with listening, BenchlingClient(settings, dice=Random(1)) as client:
+    async with listening, BenchlingClient(settings, rng=Random(1)) as client:
         yield server, client
 
 

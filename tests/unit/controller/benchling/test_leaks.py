@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     import pytest
 
-    from controller.benchling.caller import CallRecord
+    from controller.benchling.request_sender import CallRecord
 
 MARK = "LEAKMARK"
 
@@ -58,7 +58,7 @@ def test_no_mark_in_logs_at_debug_nor_in_errors_metrics_or_values(caplog: pytest
         client = BenchlingClient(
             settings(credentials=lambda: credentials, max_tries=2),
             transport=server,
-            dice=Random(1),
+            rng=Random(1),
             observer=records.append,
         )
         async with client:

@@ -59,7 +59,7 @@ def names_of(refs: list[LinkRef], serve: Any, *, rounds: int = 1, **options: Any
 
     async def scenario() -> tuple[Any, ScriptedBenchling]:
         server = ScriptedBenchling(latency=0.0, faults=[serve])
-        async with BenchlingClient(settings(bulk_size=10), transport=server, dice=Random(1)) as client:
+        async with BenchlingClient(settings(bulk_size=10), transport=server, rng=Random(1)) as client:
             for _ in range(rounds - 1):
                 await client.link_names(refs, **options)
             found = await client.link_names(refs, **options)

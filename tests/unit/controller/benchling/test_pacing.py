@@ -25,23 +25,23 @@ from controller.benchling.retry import RetryPolicy
 from controller.decisions.polling import next_poll_delay, poll_interval, polls_per_second, stretch_for
 from tests.support.virtual_time import run_virtual
 
-DICE = st.floats(0, 1, exclude_max=True)
+JITTERS = st.floats(0, 1, exclude_max=True)
 
 
 @given(
     tries=st.integers(1, 200),
-    dice=DICE,
+    jitter=JITTERS,
     left=st.floats(0.001, 600),
     after=st.none() | st.floats(0, 60),
     effect=st.booleans(),
     repeatable=st.booleans(),
 )
 def test_a_pause_is_bounded_obeys_the_server_and_ends_within_the_deadline(
-    tries: int, dice: float, left: float, after: float | None, effect: bool, repeatable: bool
+    tries: int, jitter: float, left: float, after: float | None, effect: bool, repeatable: bool
 ) -> None:
     policy = RetryPolicy()
     failure = ProviderDown("down", retry_after_seconds=after, effect_possible=effect)
-    pause = policy.pause(failure, repeatable=repeatable, tries=tries, left_seconds=left, dice=dice)
+    pause = policy.pause(failure, repeatable=repeatable, tries=tries, left_seconds=left, jitter=jitter)
     if effect and not repeatable:
         assert pause is None
     if pause is not None:
@@ -52,9 +52,9 @@ def test_a_pause_is_bounded_obeys_the_server_and_ends_within_the_deadline(
 
 def test_jitter_is_full() -> None:
     """A thousand callers that failed together come back spread over the whole of the pause."""
-    policy, dice = RetryPolicy(), Random(1)
+    policy, rng = RetryPolicy(), Random(1)
     pauses = [
-        policy.pause(ProviderDown("x"), repeatable=True, tries=4, left_seconds=600, dice=dice.random()) or 0.0
+        policy.pause(ProviderDown("x"), repeatable=True, tries=4, left_seconds=600, jitter=rng.random()) or 0.0
         for _ in range(1000)
     ]
     pauses.sort()
@@ -65,17 +65,17 @@ def test_jitter_is_full() -> None:
     "failure", [CircuitOpen(3.0), LimitReached("no"), AuthFailed("no"), NotFound("no", status=404)]
 )
 def test_what_is_never_repeated(failure: BenchlingFailure) -> None:
-    assert RetryPolicy().pause(failure, repeatable=True, tries=1, left_seconds=600, dice=0.5) is None
+    assert RetryPolicy().pause(failure, repeatable=True, tries=1, left_seconds=600, jitter=0.5) is None
 
 
 def test_throttled_calls_are_repeated_even_if_they_must_not_happen_twice() -> None:
-    assert RetryPolicy().pause(Throttled("no"), repeatable=False, tries=1, left_seconds=600, dice=0.5) is not None
+    assert RetryPolicy().pause(Throttled("no"), repeatable=False, tries=1, left_seconds=600, jitter=0.5) is not None
 
 
-@given(age=st.floats(0, 7200), dice=DICE)
-def test_an_ended_export_is_noticed_soon(age: float, dice: float) -> None:
+@given(age=st.floats(0, 7200), jitter=JITTERS)
+def test_an_ended_export_is_noticed_soon(age: float, jitter: float) -> None:
     """At most an eighth of its age late, within 2 and 60 s, give or take the jitter."""
-    delay = next_poll_delay(age, dice)
+    delay = next_poll_delay(age, jitter)
     assert 2 * 0.9 <= delay <= 60 * 1.1
     assert delay <= max(2.0, age / 8) * 1.1
 
@@ -86,9 +86,9 @@ def test_an_ended_export_is_noticed_soon(age: float, dice: float) -> None:
     seed=st.integers(0, 9),
 )
 def test_all_polls_together_stay_within_their_half(ages: list[float], limit: int, seed: int) -> None:
-    dice = Random(seed)
+    rng = Random(seed)
     stretch = stretch_for(ages, polls_per_second(limit, 30.0))
-    rate = sum(1 / next_poll_delay(age, dice.random(), stretch) for age in ages)
+    rate = sum(1 / next_poll_delay(age, rng.random(), stretch) for age in ages)
     assert rate <= max(1, limit // 2) / 30.0 * 1.000001
 
 

@@ -26,7 +26,7 @@ TOKEN = "/api/v2/token"
 def test_a_thousand_calls_with_a_cold_token_ask_for_one() -> None:
     async def scenario() -> None:
         server = ScriptedBenchling(limit=5000, tenant_limit=10_000)
-        async with BenchlingClient(settings(requests_per_period=5000), transport=server, dice=Random(1)) as client:
+        async with BenchlingClient(settings(requests_per_period=5000), transport=server, rng=Random(1)) as client:
             await asyncio.gather(*(client.get_entry(f"etr_{number}") for number in range(1000)))
             assert server.count(TOKEN) == 1
             server.revoke_all()
@@ -46,7 +46,7 @@ def test_the_token_is_renewed_ahead_while_the_old_one_serves() -> None:
 
     async def scenario() -> None:
         server = ScriptedBenchling(token_seconds=900.0)
-        async with BenchlingClient(settings(), transport=server, dice=Random(1)) as client:
+        async with BenchlingClient(settings(), transport=server, rng=Random(1)) as client:
             for _ in range(40):
                 began = asyncio.get_running_loop().time()
                 await client.get_entry("etr_1")
@@ -62,7 +62,7 @@ def test_the_token_is_renewed_ahead_while_the_old_one_serves() -> None:
 def test_tokens_that_live_two_seconds_work() -> None:
     async def scenario() -> None:
         server = ScriptedBenchling(token_seconds=2.0)
-        async with BenchlingClient(settings(), transport=server, dice=Random(1)) as client:
+        async with BenchlingClient(settings(), transport=server, rng=Random(1)) as client:
             for _ in range(10):
                 await client.get_entry("etr_1")
                 await asyncio.sleep(1.5)
@@ -76,7 +76,7 @@ def test_a_wrong_secret_is_an_auth_failure_without_hammering() -> None:
 
     async def scenario() -> None:
         server = ScriptedBenchling(client_secret="another")
-        async with BenchlingClient(settings(), transport=server, dice=Random(1)) as client:
+        async with BenchlingClient(settings(), transport=server, rng=Random(1)) as client:
             with pytest.raises(AuthFailed) as caught:
                 await client.get_entry("etr_1")
             assert caught.value.failure is FailureClass.AUTH_FAILED
@@ -100,7 +100,7 @@ def test_corrected_credentials_are_used_at_once() -> None:
     async def scenario() -> None:
         server = ScriptedBenchling(client_secret="new")
         current = AppCredentials("client", SecretStr("old"))
-        async with BenchlingClient(settings(credentials=lambda: current), transport=server, dice=Random(1)) as client:
+        async with BenchlingClient(settings(credentials=lambda: current), transport=server, rng=Random(1)) as client:
             with pytest.raises(AuthFailed):
                 await client.get_entry("etr_1")
             current = AppCredentials("client", SecretStr("new"))
@@ -117,7 +117,7 @@ def test_credentials_that_changed_meanwhile_are_read_again_before_failing() -> N
         server = ScriptedBenchling(client_secret="new")
         reads = iter(["old", "new", "new"])
         source = lambda: AppCredentials("client", SecretStr(next(reads)))  # noqa: E731
-        async with BenchlingClient(settings(credentials=source), transport=server, dice=Random(1)) as client:
+        async with BenchlingClient(settings(credentials=source), transport=server, rng=Random(1)) as client:
             assert (await client.get_entry("etr_1")).id == "etr_1"
             assert server.count(TOKEN) == 2
 
@@ -130,7 +130,7 @@ def test_missing_credential_files_are_an_auth_failure() -> None:
 
     async def scenario() -> None:
         server = ScriptedBenchling()
-        async with BenchlingClient(settings(credentials=unreadable), transport=server, dice=Random(1)) as client:
+        async with BenchlingClient(settings(credentials=unreadable), transport=server, rng=Random(1)) as client:
             with pytest.raises(AuthFailed, match="mounted"):
                 await client.get_entry("etr_1")
         assert server.log == []
@@ -148,7 +148,7 @@ def test_an_app_whose_tokens_are_refused_is_not_asked_for_token_after_token() ->
                 None if request.url.path == TOKEN else problem(401, "authentication_error", "Failed to authenticate")
             )
         )
-        async with BenchlingClient(settings(), transport=server, dice=Random(1)) as client:
+        async with BenchlingClient(settings(), transport=server, rng=Random(1)) as client:
             for _ in range(360):
                 results = await asyncio.gather(
                     *(client.get_entry(f"etr_{number}") for number in range(20)), return_exceptions=True
@@ -180,7 +180,7 @@ def test_whatever_the_token_endpoint_answers_is_a_class_of_the_table(answer: obj
 
     async def scenario() -> None:
         server = ScriptedBenchling(faults=[only_tokens])
-        async with BenchlingClient(settings(), transport=server, dice=Random(1)) as client:
+        async with BenchlingClient(settings(), transport=server, rng=Random(1)) as client:
             with pytest.raises(BenchlingFailure) as caught:
                 await client.get_entry("etr_1", deadline=30.0)
             assert caught.value.failure is expected
@@ -191,7 +191,7 @@ def test_whatever_the_token_endpoint_answers_is_a_class_of_the_table(answer: obj
 def test_a_caller_that_gives_up_does_not_stop_the_others() -> None:
     async def scenario() -> None:
         server = ScriptedBenchling(latency=5.0)
-        async with BenchlingClient(settings(), transport=server, dice=Random(1)) as client:
+        async with BenchlingClient(settings(), transport=server, rng=Random(1)) as client:
             first = asyncio.create_task(client.get_entry("etr_1"))
             await asyncio.sleep(1.0)
             second = asyncio.create_task(client.get_entry("etr_2"))

@@ -78,7 +78,7 @@ def ask(call: str, answer: Callable[[], httpx.Response | Exception], **changes: 
     async def scenario() -> Any:
         server = ScriptedBenchling(latency=0.0)
         server.faults.append(lambda request, _now: None if request.url.path.endswith("/token") else answer())
-        async with BenchlingClient(settings(**changes), transport=server, dice=Random(1)) as client:
+        async with BenchlingClient(settings(**changes), transport=server, rng=Random(1)) as client:
             return await CALLS[call](client)
 
     return run_virtual(scenario())
@@ -276,7 +276,7 @@ def test_an_answer_that_is_too_large_is_not_read_to_its_end() -> None:
 def test_an_id_cannot_leave_its_path_segment(entry_id: str) -> None:
     async def scenario() -> None:
         server = ScriptedBenchling(latency=0.0)
-        async with BenchlingClient(settings(), transport=server, dice=Random(1)) as client:
+        async with BenchlingClient(settings(), transport=server, rng=Random(1)) as client:
             try:
                 await client.get_entry(entry_id)
             except NotFound:

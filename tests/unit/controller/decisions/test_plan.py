@@ -9,7 +9,7 @@ import pytest
 
 from controller.decisions.conditions import Blocked
 from controller.decisions.plan import (
-    ROOM_SECONDS,
+    CAPACITY_SECONDS,
     BeginAttempt,
     CreateJob,
     DeleteJob,
@@ -54,7 +54,7 @@ from tests.support.situations import (
 ASKED = ExportSeen(asked=True)
 ANSWERED = ExportSeen(asked=True, task="t")
 READY = ExportSeen(asked=True, ready=True)
-LATER = ExportSeen(asked=True, next_look=NOW + timedelta(seconds=5))
+LATER = ExportSeen(asked=True, next_poll=NOW + timedelta(seconds=5))
 NO_TASK = ExportRecord(intent_time=ago(60))
 ORDERED = attempt(
     export=ExportRecord(intent_time=ago(60), task_id="t", completed_at=ago(5)), order_digest=DIGEST, order_parts=1
@@ -76,12 +76,12 @@ SITUATIONS = {
     "request at once": (seen(package(request=request())), BeginAttempt()),
     "request beside a fresh event": (seen(package(request=request(), event=event())), BeginAttempt()),
     "request, but no room for another export": (
-        seen(package(request=request()), room=False),
-        Wait(NOW + timedelta(seconds=ROOM_SECONDS), for_room=True),
+        seen(package(request=request()), has_capacity=False),
+        Wait(NOW + timedelta(seconds=CAPACITY_SECONDS), for_capacity=True),
     ),
     "unknown outcome, but no room for another export": (
-        seen(package(with_attempt(attempt(export=NO_TASK)), event=event()), room=False),
-        Wait(NOW + timedelta(seconds=ROOM_SECONDS), for_room=True),
+        seen(package(with_attempt(attempt(export=NO_TASK)), event=event()), has_capacity=False),
+        Wait(NOW + timedelta(seconds=CAPACITY_SECONDS), for_capacity=True),
     ),
     "suspended with a request": (seen(package(request=request(), suspend=True)), Wait()),
     "taken event": (seen(package(Status(taken=Taken(event_id="evt_1")), event=event())), Wait()),
@@ -370,9 +370,9 @@ def test_a_destination_held_for_long_is_said() -> None:
 
 
 def test_trouble_with_an_attempt_that_is_over_is_not_said() -> None:
-    trouble = ExportSeen(trouble=Blocked("ProviderDown", "no answer"))
+    blocked = ExportSeen(blocked=Blocked("ProviderDown", "no answer"))
 
-    assert plan(seen(package(with_attempt(FAILED), event=event()), export=trouble), NOW, TIMING) == Wait(
+    assert plan(seen(package(with_attempt(FAILED), event=event()), export=blocked), NOW, TIMING) == Wait(
         NOW + timedelta(minutes=1)
     )
 

@@ -56,7 +56,7 @@ class CallRecord:
     """From call to return."""
 
 
-class Caller:
+class RequestSender:
     """Sends requests one at a time for each call, and knows all rules of how."""
 
     def __init__(
@@ -87,7 +87,7 @@ class Caller:
         """Call back each time Benchling is found at work again after an outage."""
         self._recovered.append(callback)
 
-    async def call(self, request: Request, priority: Priority, deadline_seconds: float | None = None) -> Any:
+    async def send(self, request: Request, priority: Priority, deadline_seconds: float | None = None) -> Any:
         """Return the answer's JSON, or raise a `BenchlingFailure`; never takes much longer than the deadline."""
         began = self._clock.now()
         seconds = self._settings.deadlines[priority] if deadline_seconds is None else deadline_seconds
@@ -124,7 +124,7 @@ class Caller:
                     repeatable=call.request.operation.repeat is Repeat.SAFE,
                     tries=call.tries,
                     left_seconds=call.ends - self._clock.now(),
-                    dice=self._random.random(),
+                    jitter=self._random.random(),
                 )
                 if pause is None:
                     raise self._final(call, failure) from None
@@ -143,7 +143,7 @@ class Caller:
             call.tries += 1
             token = await self._token(call)
             left = max(1.0, call.ends - self._clock.now())
-            result = await self._send(call.request, f"Bearer {token.get_secret_value()}", permit, left)
+            result = await self._transmit(call.request, f"Bearer {token.get_secret_value()}", permit, left)
         finally:
             permit.unused()
         if result.answer.status == 401:
@@ -177,14 +177,14 @@ class Caller:
         window = self.limiter.window
         permit = Permit(self.limiter, window.begin(self._clock.now(), Priority.READ))
         try:
-            result = await self._send(
+            result = await self._transmit(
                 TOKEN_REQUEST, basic_authorization(credentials), permit, self._settings.request_timeout_seconds
             )
         finally:
             permit.unused()
         return result.answer
 
-    async def _send(self, request: Request, authorization: str, permit: Permit, left: float) -> _Result:
+    async def _transmit(self, request: Request, authorization: str, permit: Permit, left: float) -> _Result:
         """Send once, and tell budget and breaker what came of it."""
         name = request.operation.name
         began = time.perf_counter()
@@ -273,7 +273,7 @@ class Caller:
         permit = await self.limiter.acquire(Priority.CLICK)
         try:
             token = await self.tokens.current()
-            await self._send(
+            await self._transmit(
                 _PROBE, f"Bearer {token.get_secret_value()}", permit, self._settings.request_timeout_seconds
             )
         finally:
