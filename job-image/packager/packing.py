@@ -18,17 +18,15 @@ from entrypackage.failures import Failure, FailureClass
 from entrypackage.order import PackedPackage, Report
 from packager.archive.directory import learn
 from packager.archive.unpack import crc32
-from packager.aws.queue import fifo_attributes, message_body
 from packager.claim import FRESH_SECONDS, WIRE_SECONDS, Claim
 from packager.decisions.inventory import ClaimMark, Inventory, InventoryKey, Notified, Proven, Standing
 from packager.decisions.metadata import PackageFacts, first_canvas, manifest_checksum, render
+from packager.decisions.notification import Announcement, decide_announcement, fifo_attributes, message_body
 from packager.decisions.plan import (
-    Announcement,
     Previous,
     TransferPlan,
     check_claim,
     claimed_inventory,
-    decide_announcement,
     find_missing,
     known_good,
     plan_transfer,
@@ -47,8 +45,9 @@ if TYPE_CHECKING:
     from entrypackage.order import Order
     from packager.archive.source import ArchiveSource
     from packager.aws.queue import Queue
-    from packager.aws.store import ListedObject, ObjectFacts, Store
+    from packager.aws.store import Store
     from packager.capacity import ConcurrencyLimits
+    from packager.decisions.objects import ListedObject, ObjectFacts
     from packager.decisions.policy import Content
 
 log = logging.getLogger("packager")
@@ -160,9 +159,9 @@ class Packing:
         await self._transfer(plan, findings.previous, claimed, claim)
         with self._stage("metadata"):
             package = await self._put_metadata(findings, claim)
-        due = self._due(claimed.notified, findings.checksum)
-        inventory = await self._publish(claimed, package, findings, due, claim)
-        await self._announce(inventory, package, findings.checksum, due, claim)
+        announcement = self._announcement(claimed.notified, findings.checksum)
+        inventory = await self._publish(claimed, package, findings, announcement, claim)
+        await self._announce(inventory, package, findings.checksum, announcement, claim)
 
     async def _settle(self, claim: Claim, error: BaseException) -> None:
         """Say in the inventory what was proven, and that this attempt writes no more: the next need not wait for it.
@@ -380,9 +379,9 @@ class Packing:
         await put("entry.json")
         return package
 
-    def _due(self, notified: Notified | None, checksum: str) -> Announcement:
+    def _announcement(self, notified: Notified | None, checksum: str) -> Announcement:
         if self._tools.queue is None:
-            return Announcement(due=False)
+            return Announcement(needed=False)
         order = self._order
         return decide_announcement(notified, checksum, order.taken.request_id, always=order.notify_always)
 
@@ -391,7 +390,7 @@ class Packing:
         claimed: Inventory,
         package: Mapping[str, InventoryKey],
         findings: Findings,
-        due: Announcement,
+        announcement: Announcement,
         claim: Claim,
     ) -> Inventory:
         """Record the package, and delete what it lacks.
@@ -403,7 +402,7 @@ class Packing:
         published = publish(claimed, package, findings.existing, known=findings.previous.known, may_delete=may_delete)
         inventory = replace(
             published.inventory, missing=tuple(self.result.missing), missing_count=self.result.missing_count,
-            canvas_id=self._canvas(findings.previous), notified=None if due.due else claimed.notified,
+            canvas_id=self._canvas(findings.previous), notified=None if announcement.needed else claimed.notified,
         )  # fmt: skip
         await claim.write(inventory)
         with self._stage("deletes"):
@@ -417,29 +416,34 @@ class Packing:
         return inventory if self._displaces(findings.previous) else swept(inventory, published.deletes)
 
     async def _announce(
-        self, inventory: Inventory, package: Mapping[str, InventoryKey], checksum: str, due: Announcement, claim: Claim
+        self,
+        inventory: Inventory,
+        package: Mapping[str, InventoryKey],
+        checksum: str,
+        announcement: Announcement,
+        claim: Claim,
     ) -> None:
         order = self._order
         queue = self._tools.queue
-        message_id = due.earlier_message_id
+        message_id = announcement.earlier_message_id
         with self._stage("message"):
-            if due.due and queue is not None:
+            if announcement.needed and queue is not None:
                 message_id = await queue.send(message_body(order), fifo_attributes(order, checksum), claim)
-            await self._record(inventory, due, checksum, message_id, claim)
+            await self._record(inventory, announcement, checksum, message_id, claim)
         self.result.package = PackedPackage(
             uri=order.destination.uri,
             files=len(package),
             bytes=sum(key.size or 0 for key in package.values()),
             manifest_checksum=checksum,
             message_id=message_id,
-            notified=due.due,
+            notified=announcement.needed,
         )
 
     async def _record(
-        self, inventory: Inventory, due: Announcement, checksum: str, message_id: str | None, claim: Claim
+        self, inventory: Inventory, announcement: Announcement, checksum: str, message_id: str | None, claim: Claim
     ) -> None:
         taken = self._order.taken
-        if due.due:
+        if announcement.needed:
             notified = Notified(checksum, taken.event_id, taken.request_id, str(message_id))
             inventory = replace(inventory, notified=notified)
         inventory = replace(inventory, settled=True)

@@ -1,4 +1,4 @@
-"""Archives and orders for tests, made in memory."""
+"""Archives made in memory, and reading them as the packager does."""
 
 from __future__ import annotations
 
@@ -7,11 +7,16 @@ import zipfile
 from typing import TYPE_CHECKING
 
 from entrypackage.order import Limits
+from packager.archive.directory import learn
 from packager.archive.format import find_end, parse_directory
+from packager.archive.source import LocalArchiveSource
 from packager.decisions.policy import Content, examine
+from packager.transfer import close_member, member_pieces, open_member
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+SMALL = Limits(max_member_bytes=1 << 20, max_total_bytes=1 << 22, max_members=1000)
 
 
 def make_zip(files: Mapping[str, bytes], method: int = zipfile.ZIP_DEFLATED) -> bytes:
@@ -30,3 +35,19 @@ def content_of(raw: bytes, key_prefix: str = "benchling/EXP1/", limits: Limits |
     end = find_end(raw, len(raw))
     members = parse_directory(raw[end.directory_offset : end.end_offset], end)
     return examine(members, end, key_prefix, limits or Limits())
+
+
+async def read_everything(
+    raw: bytes, *, ranged: bool = True, limits: Limits = SMALL
+) -> tuple[Content, dict[str, bytes]]:
+    """Read a whole archive as the packager does."""
+    archive = LocalArchiveSource(io.BytesIO(raw))
+    archive.ranged = ranged
+    content = await learn(archive, "p/E/", limits)
+    found = {}
+    for file in content.files:
+        reader = archive.read(file.member.offset, file.until)
+        header = await open_member(reader, file)
+        found[file.name] = b"".join([bytes(piece) async for piece in member_pieces(reader, file)])
+        await close_member(reader, file, header)
+    return content, found

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 import logging
 import re
 from dataclasses import dataclass, field
 from random import Random
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 from awscrt.auth import (
     AwsCredentialsProvider,
@@ -28,7 +27,6 @@ from packager.http1 import Address, Client, ConnectionBroken
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from packager.aws.credentials import AwsCredentials
 
 log = logging.getLogger("packager.aws.client")
 
@@ -116,6 +114,21 @@ class AwsRequest:
         """Whether it was refused for credentials that had expired, which an answer to HEAD has no body to say."""
         silent = self.method == "HEAD" and error.status == 400 and error.unexplained
         return silent or error.code in _STALE_CREDENTIALS
+
+
+class AwsCredentials(Protocol):
+    """Where a signer gets its credentials."""
+
+    async def provider(self) -> AwsCredentialsProvider | None:
+        """Return credentials that are good for some minutes more; None: sign nothing. Raises `Failure`."""
+        ...
+
+    def forget(self, provider: AwsCredentialsProvider | None, /) -> bool:
+        """Use these no longer, because AWS called them expired; return whether there are others, or will be.
+
+        What has taken their place since is kept: requests that were on their way meanwhile are refused late.
+        """
+        ...
 
 
 class Aws:
@@ -244,22 +257,6 @@ class _Writing:
     def cut_off(self) -> None:
         if self._fence is not None and self._begun:
             self._fence.cut_off()
-
-
-def crc32_header(crc: int) -> str:
-    """Write a CRC-32 as S3's checksum headers do: base64 of four bytes, highest first."""
-    return base64.b64encode(crc.to_bytes(4, "big")).decode()
-
-
-def parse_crc32(header: str | None) -> int | None:
-    """Read a checksum header back; None if it is absent or not one of a whole object."""
-    if not header or "-" in header:
-        return None
-    try:
-        raw = base64.b64decode(header, validate=True)
-    except ValueError:
-        return None
-    return int.from_bytes(raw, "big") if len(raw) == 4 else None
 
 
 def failure_of(error: Exception, what: str) -> Failure:

@@ -9,7 +9,7 @@ import re
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final
 from urllib.parse import urlencode
 
 from awscrt.auth import AwsCredentialsProvider
@@ -22,6 +22,7 @@ from packager.http1 import Address, ConnectionBroken
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from packager.aws.client import AwsCredentials
     from packager.http1 import Client
 
 _RENEW_SECONDS: Final = 300.0
@@ -36,21 +37,6 @@ _PATIENT: Final = Retrying()
 _BRIEF: Final = Retrying(tries=3)
 
 log = logging.getLogger("packager.aws.credentials")
-
-
-class AwsCredentials(Protocol):
-    """Where a signer gets its credentials."""
-
-    async def provider(self) -> AwsCredentialsProvider | None:
-        """Return credentials that are good for some minutes more; None: sign nothing. Raises `Failure`."""
-        ...
-
-    def forget(self, provider: AwsCredentialsProvider | None, /) -> bool:
-        """Use these no longer, because AWS called them expired; return whether there are others, or will be.
-
-        What has taken their place since is kept: requests that were on their way meanwhile are refused late.
-        """
-        ...
 
 
 class NoCredentials:

@@ -9,45 +9,16 @@ from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
 from entrypackage.failures import Failure, FailureClass
-from entrypackage.model import render_time
 from packager.aws.client import Aws, AwsError, AwsRequest, Fence
 from packager.http1 import Address, Client, ConnectionBroken
 
 if TYPE_CHECKING:
-    from entrypackage.order import Order
-    from packager.aws.credentials import AwsCredentials
+    from packager.aws.client import AwsCredentials
 
 
 _QUEUE_HOST: Final = re.compile(
     r"(?:(?:vpce-[a-z0-9-]+\.)?sqs(?:-fips)?\.([a-z0-9-]+)(?:\.vpce)?|([a-z0-9-]+)\.queue)\.(?:amazonaws\.com(?:\.cn)?|api\.aws)"
 )
-
-
-def message_body(order: Order) -> str:
-    """Return the message that Quilt's packager reads."""
-    destination = order.destination
-    message = {
-        "source_prefix": destination.uri,
-        "registry": destination.bucket,
-        "package_name": destination.package_name,
-        "metadata_uri": "entry.json",
-        "commit_message": f"Benchling {order.trigger.type} at {render_time(order.trigger.occurred_at)}",
-    }
-    if destination.workflow:
-        message["workflow"] = destination.workflow
-    return json.dumps(message, ensure_ascii=False)
-
-
-def fifo_attributes(order: Order, manifest_checksum: str) -> dict[str, str]:
-    """Return group and deduplication id for a FIFO queue; nothing for a standard one."""
-    if not urlsplit(order.destination.queue_url).path.endswith(".fifo"):
-        return {}
-    name = order.destination.package_name
-    taken = order.taken
-    identity = json.dumps([name, taken.event_id, taken.request_id, manifest_checksum])
-    # SQS takes at most 128 letters, digits and punctuation marks of ASCII as a group id.
-    group = name if re.fullmatch(r"[\x21-\x7e]{1,128}", name) else hashlib.sha256(name.encode()).hexdigest()
-    return {"MessageGroupId": group, "MessageDeduplicationId": hashlib.sha256(identity.encode()).hexdigest()}
 
 
 def queue_region(queue_url: str) -> str | None:

@@ -18,12 +18,13 @@ from xml.sax.saxutils import escape
 from entrypackage.failures import Failure, FailureClass
 from packager.archive.format import shown
 from packager.archive.unpack import crc32
-from packager.aws.client import Aws, AwsError, AwsRequest, AwsResponse, Fence, crc32_header, failure_of, parse_crc32
+from packager.aws.client import Aws, AwsError, AwsRequest, AwsResponse, Fence, failure_of
 from packager.clock import Retrying
+from packager.decisions.objects import ListedObject, ObjectFacts
 from packager.http1 import Address, Client, ConnectionBroken
 
 if TYPE_CHECKING:
-    from packager.aws.credentials import AwsCredentials
+    from packager.aws.client import AwsCredentials
 
 _SMALL_OBJECT_BYTES: Final = 256 * 1024 * 1024
 """An inventory or ``entry.json`` of as many members as an archive may have takes some 100 MB."""
@@ -39,26 +40,6 @@ _OPTIONS_HEADER: Final = "x-amz-meta-entrypackage-options"
 _HEADER_NAME: Final = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 
 Body = Sequence[bytes | bytearray | memoryview]
-
-
-@dataclass(frozen=True, slots=True)
-class ListedObject:
-    """An object as a listing shows it."""
-
-    size: int
-    etag: str
-
-
-@dataclass(frozen=True, slots=True)
-class ObjectFacts:
-    """An object as a HEAD shows it."""
-
-    size: int
-    crc32: int | None
-    """Of the whole object; None where S3 keeps none, or only a checksum of checksums."""
-    etag: str
-    options: str = ""
-    """The digest of the settings that it was stored with."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -285,6 +266,22 @@ class Store:
         """Return whether a deleted object could be brought back."""
         response = await self._call("asking for versioning", "GET", "", {"versioning": ""}, expected=(404, 501))
         return isinstance(response, AwsResponse) and _xml(response.body).findtext("Status") == "Enabled"
+
+
+def crc32_header(crc: int) -> str:
+    """Write a CRC-32 as S3's checksum headers do: base64 of four bytes, highest first."""
+    return base64.b64encode(crc.to_bytes(4, "big")).decode()
+
+
+def parse_crc32(header: str | None) -> int | None:
+    """Read a checksum header back; None if it is absent or not one of a whole object."""
+    if not header or "-" in header:
+        return None
+    try:
+        raw = base64.b64decode(header, validate=True)
+    except ValueError:
+        return None
+    return int.from_bytes(raw, "big") if len(raw) == 4 else None
 
 
 def _named(what: str, key: str) -> str:

@@ -12,7 +12,6 @@ from packager.decisions.inventory import (
     Inventory,
     InventoryDamagedError,
     InventoryKey,
-    Notified,
     Standing,
     parse_inventory,
 )
@@ -21,7 +20,7 @@ from packager.decisions.policy import METADATA_FILES
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from packager.aws.store import ListedObject, ObjectFacts
+    from packager.decisions.objects import ListedObject, ObjectFacts
     from packager.decisions.policy import File
 
 
@@ -252,25 +251,6 @@ def withdrawn(before: Previous, claimed: Inventory, *, keep_listed: bool) -> tup
     if keep_listed:
         keys |= {name: claimed.keys[name] for name in new}
     return replace(before.inventory, claim=claimed.claim, keys=keys, proven=None), new
-
-
-@dataclass(frozen=True, slots=True)
-class Announcement:
-    """Whether a message is due, and if not, which earlier one makes it needless."""
-
-    due: bool
-    earlier_message_id: str | None = None
-
-
-def decide_announcement(
-    notified: Notified | None, manifest_checksum: str, request_id: str | None, *, always: bool
-) -> Announcement:
-    """A message is due for a manifest that was not announced, and for a person's wish that was not answered yet."""
-    if notified is None or notified.manifest_checksum != manifest_checksum:
-        return Announcement(due=True)
-    if always and request_id is not None and request_id != notified.request_id:
-        return Announcement(due=True)
-    return Announcement(due=False, earlier_message_id=notified.message_id)
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,47 +4,17 @@ from __future__ import annotations
 
 import json
 import re
-from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
-from pydantic import SecretStr
 
-from entrypackage.order import Archive, Destination, NamedLink, Order, Owner
-from entrypackage.trigger import Taken, Trigger
-from packager.aws.queue import message_body
 from packager.decisions.metadata import PackageFacts, render
 from packager.decisions.plan import Missing
 from tests.support.archives import content_of, make_zip
+from tests.support.orders import ENTRY, MESSAGE, order
 
-MESSAGE = {"type": "v2.entry.updated.fields", "id": "evt_1", "resourceId": "etr_Xy12", "updates": ["fields.Project"]}
-
-ENTRY: dict[str, Any] = {
-    "id": "etr_Xy12",
-    "displayId": "EXP1",
-    "name": "Titration",
-    "webURL": "https://example.benchling.com/f/etr_Xy12-titration/edit",
-    "createdAt": "2026-01-02T03:04:05+00:00",
-    "modifiedAt": "2026-02-03T04:05:06.789+00:00",
-    "creator": {"id": "ent_a", "name": "Ada Lovelace", "handle": "ada"},
-    "authors": [{"id": "ent_a", "name": "Ada Lovelace", "handle": "ada"}],
-    "schema": None,
-    "fields": {"Sample": {"value": "bfi_9", "type": "custom_entity_link", "isMulti": False}},
-    "days": [
-        {
-            "date": "2026-01-02",
-            "notes": [
-                {
-                    "type": "text",
-                    "text": "see",
-                    "links": [{"id": "seq_1", "type": "dna_sequence", "webURL": "https://e/1"}],
-                },
-                {"type": "results_table", "assayResultSchemaId": "assaysch_1", "apiId": "tbl_1", "name": "Yields"},
-                {"type": "app_canvas", "appId": "app_1", "canvasId": "cnvs_1"},
-            ],
-        }
-    ],
-}
+if TYPE_CHECKING:
+    from entrypackage.order import Order
 
 KEYS = {
     "entry.json": [
@@ -60,36 +30,6 @@ HEADINGS = [
     "# EXP1 - Titration", "## Overview", "## Entry Information", "## Export Information", "## Files Included",
     "## Metadata Files", "## Usage",
 ]  # fmt: skip
-
-
-def order(**changes: Any) -> Order:
-    """Return an order that uses everything."""
-    fields: dict[str, Any] = {
-        "owner": Owner(namespace="lab", name="etr-xy12-abcdef", uid="uid-1"),
-        "attempt": 1,
-        "trigger": Trigger(
-            id="evt_1",
-            type="v2.entry.updated.fields",
-            occurred_at=datetime(2026, 2, 3, 4, 5, 7, tzinfo=UTC),
-            message=json.dumps(MESSAGE),
-        ),
-        "taken": Taken(event_id="evt_1"),
-        "entry": ENTRY,
-        "benchling_base_url": "https://example.benchling.com",
-        "archive": Archive(url=SecretStr("https://storage.example.com/a/export.zip?X-Amz-Signature=secret#part")),
-        "destination": Destination(
-            bucket="lab-data",
-            prefix="benchling",
-            display_id="EXP1",
-            queue_url="https://sqs.us-east-1.amazonaws.com/1/q",
-        ),
-        "links": [
-            NamedLink(type="dna_sequence", id="seq_1", name="pUC19", slug="puc19"),
-            NamedLink(type="dna_sequence", id="seq_1", name="pUC19", slug="puc19"),
-            NamedLink(type="user", id="ent_a"),
-        ],
-    }
-    return Order(**{**fields, **changes})
 
 
 def files(the_order: Order, **changes: Any) -> dict[str, bytes]:
@@ -174,22 +114,6 @@ def test_links_json_values() -> None:
         "links": [{"id": "seq_1", "type": "dna_sequence", "web_url": "https://e/1"}],
         "results_tables": [{"assay_result_schema_id": "assaysch_1", "api_id": "tbl_1", "name": "Yields"}],
     }
-
-
-def test_message_to_the_queue() -> None:
-    assert json.loads(message_body(order())) == {
-        "source_prefix": "s3://lab-data/benchling/EXP1/",
-        "registry": "lab-data",
-        "package_name": "benchling/EXP1",
-        "metadata_uri": "entry.json",
-        "commit_message": "Benchling v2.entry.updated.fields at 2026-02-03T04:05:07Z",
-    }
-
-
-def test_message_names_a_workflow_only_when_there_is_one() -> None:
-    destination = order().destination.model_copy(update={"workflow": "alpha"})
-
-    assert json.loads(message_body(order(destination=destination)))["workflow"] == "alpha"
 
 
 @pytest.mark.parametrize("count", [0, 1, 499, 500, 501, 1200])

@@ -7,26 +7,20 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from entrypackage.failures import Failure, FailureClass
-from packager.aws.store import ListedObject, ObjectFacts
 from packager.decisions.inventory import (
     ClaimMark,
     Inventory,
-    InventoryDamagedError,
     InventoryKey,
-    Notified,
     Proven,
     Standing,
-    parse_inventory,
 )
+from packager.decisions.objects import ListedObject, ObjectFacts
 from packager.decisions.plan import (
     Missing,
     check_claim,
     claimed_inventory,
-    decide_announcement,
     find_missing,
     known_good,
     plan_transfer,
@@ -45,35 +39,6 @@ MARK = ClaimMark("digest", "pod", "owner", 3)
 FILES = content_of(make_zip({"a.txt": b"a", "b.txt": b"bb"})).files
 A, B = FILES
 P, N, S = Standing.PUBLISHED, Standing.NEW, Standing.STALE
-
-names = st.text(st.characters(blacklist_categories=["Cs"]), min_size=1, max_size=20)
-entries = st.builds(
-    InventoryKey,
-    st.none() | st.integers(0, 1 << 50),
-    st.none() | st.integers(0, (1 << 32) - 1),
-    st.sampled_from(Standing),
-)
-
-
-@given(st.dictionaries(names, entries), st.booleans(), st.lists(names), st.none() | st.just(MARK))
-def test_an_inventory_survives_writing_and_reading(
-    keys: dict[str, InventoryKey],
-    settled: bool,
-    missing: list[str],
-    claim: ClaimMark | None,
-) -> None:
-    inventory = Inventory(
-        "etr_1", claim, keys, tuple(missing), len(missing), Notified("sum", None, "click", "id"),
-        canvas_id="cnvs_1", proven=Proven('"etag" 7', frozenset(missing)), settled=settled,
-    )  # fmt: skip
-
-    assert parse_inventory(inventory.to_json()) == inventory
-
-
-@pytest.mark.parametrize("raw", [b"", b"[]", b"{}", b"nonsense", b'{"format_version": 2}', b"\xff"])
-def test_what_is_no_inventory_is_damaged(raw: bytes) -> None:
-    with pytest.raises(InventoryDamagedError):
-        parse_inventory(raw)
 
 
 def described(owner: str = "etr_1", **more: object) -> bytes:
@@ -148,13 +113,6 @@ def test_the_canvas_is_known_from_either(noted: str | None, document: bytes | No
 
     assert (previous.known, previous.canvas_id) == (True, canvas)
     assert claimed_inventory(previous, MARK, FILES, {}).canvas_id == canvas
-
-
-def test_an_inventory_of_an_older_release_knows_no_canvas() -> None:
-    document = json.loads(Inventory("etr_1", canvas_id="cnvs_1").to_json())
-    del document["canvas_id"]
-
-    assert parse_inventory(json.dumps(document).encode()) == Inventory("etr_1")
 
 
 @pytest.mark.parametrize(
@@ -272,28 +230,6 @@ def test_an_older_attempt_gives_way() -> None:
         check_claim(later, MARK)
     check_claim(Inventory("etr_1", ClaimMark("d", "other", "another-owner", 4)), MARK)
     check_claim(Inventory("etr_1", ClaimMark("d", "other", "owner", 2)), MARK)
-
-
-TOLD = Notified("sum", "evt_1", "click_1", "msg_1")
-
-
-@pytest.mark.parametrize(
-    ("notified", "checksum", "click", "always", "due"),
-    [
-        (None, "sum", None, False, True),
-        (TOLD, "other", None, False, True),
-        (TOLD, "sum", None, False, False),
-        (TOLD, "sum", "click_1", True, False),
-        (TOLD, "sum", "click_2", True, True),
-        (TOLD, "sum", "click_2", False, False),
-        (TOLD, "other", "click_1", True, True),
-    ],
-)
-def test_announcements(notified: Notified | None, checksum: str, click: str | None, always: bool, due: bool) -> None:
-    decision = decide_announcement(notified, checksum, click, always=always)
-
-    assert decision.due is due
-    assert decision.earlier_message_id == (None if due else "msg_1")
 
 
 def entry_with(*ids: str) -> dict[str, object]:

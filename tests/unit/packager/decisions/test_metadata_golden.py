@@ -1,6 +1,6 @@
 """Five packages under version control: whatever changes their bytes shows in a diff.
 
-``python -m tests.unit.packager.decisions.test_golden`` writes them anew.
+``python -m tests.unit.packager.decisions.test_metadata_golden`` writes them anew.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import pytest
 from packager.decisions.metadata import PackageFacts, manifest_checksum, render
 from packager.decisions.plan import find_missing
 from tests.support.archives import content_of, make_zip
-from tests.unit.packager.decisions.test_metadata import ENTRY, order
+from tests.support.orders import ENTRY, order
 
 FOLDER = Path(__file__).parent / "golden"
 
