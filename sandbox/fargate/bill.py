@@ -137,14 +137,14 @@ def table(lines: Iterable[BillLine]) -> str:
 
 
 def _row(line: BillLine) -> tuple[str, ...]:
-    peak = max(line.peak_rss_bytes.values(), default=0)
+    peak = f"{max(line.peak_rss_bytes.values()) / 2**20:.0f}Mi" if line.peak_rss_bytes else "-"
     return (
         f"{line.namespace}/{line.pod}",
         f"{line.owner_kind}/{line.owner_name}" if line.owner_kind else "-",
         line.size,
         f"{line.seconds_running:.1f}s",
         f"{line.seconds_kept:.1f}s",
-        f"{peak / 2**20:.0f}Mi",
+        peak,
         "still there" if line.open and not line.exit_reason else line.exit_reason,
         f"{line.dollars:.6f}",
     )
