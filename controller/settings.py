@@ -6,9 +6,9 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import ConfigDict, Field, field_validator, model_validator
 
-from entrypackage.order import Limits
+from entrypackage.order import DestinationFields, Limits
 from entrypackage.settings import Settings
 
 Seconds = Annotated[float, Field(ge=0)]
@@ -30,25 +30,16 @@ class BenchlingAccess(Settings):
         return value.rstrip("/")
 
 
-class DestinationSettings(Settings):
-    """Where packages go and who is told."""
+class DestinationSettings(DestinationFields):
+    """The order's destination fields, checked more strictly: what is wrong is found at the start, not on each entry."""
+
+    model_config = ConfigDict(extra="forbid")
 
     bucket: Annotated[str, Field(min_length=3, max_length=63)]
     prefix: Annotated[str, Field(min_length=1, max_length=256, pattern=r"^[^/].*[^/]$|^[^/]$")] = "benchling"
-    """First part of every package's name."""
     queue_url: Url
-    """The SQS queue that makes packages of what is on S3."""
-    region: str | None = None
     s3_endpoint_url: Url | None = None
     sqs_endpoint_url: Url | None = None
-    role_arn: str | None = None
-    """A role that the packager assumes; there is no falling back to its own."""
-    workflow: str | None = None
-    kms_key_id: str | None = None
-    tags: dict[str, str] = {}
-    metadata: dict[str, str] = {}
-    delete_unversioned: bool = False
-    """Delete what a new package lacks even where the bucket keeps no versions."""
 
 
 class PackagerSettings(Settings):

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
+from entrypackage.backoff import Backoff
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -54,18 +56,6 @@ class Provider(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Backoff:
-    """Delay before try n (from 1): uniformly from half of to the whole of ``min(cap, base * 2 ** (n - 1))`` seconds."""
-
-    base_seconds: float
-    cap_seconds: float
-
-    def ceiling_seconds(self, tries: int) -> float:
-        """Return the longest delay after `tries` failures in a row, in seconds."""
-        return float(min(self.cap_seconds, self.base_seconds * 2.0 ** min(max(tries - 1, 0), 60)))
-
-
-@dataclass(frozen=True, slots=True)
 class FailurePolicy:
     """What follows from a failure."""
 
@@ -78,6 +68,7 @@ class FailurePolicy:
     counts: bool
     """Whether it uses up one of the tries (an outage or a disruption does not)."""
     backoff: Backoff
+    """The delay before the next try: from half of the ceiling to the whole of it."""
     provider: Provider | None = None
     """Whose fault it is; a provider's outage never gives up."""
     forgives_progress: bool = False

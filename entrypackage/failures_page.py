@@ -12,7 +12,8 @@ from entrypackage.failures import POLICIES, FailureClass
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from entrypackage.failures import Backoff, FailurePolicy
+    from entrypackage.backoff import Backoff
+    from entrypackage.failures import FailurePolicy
 
 PAGE: Final = Path(__file__).resolve().parent.parent / "docs" / "failures.md"
 

@@ -45,25 +45,32 @@ class Archive(Model):
     url: RevealedSecret
 
 
-class Destination(Model):
-    """Where the package goes: ``s3://<bucket>/<prefix>/<display_id>/``, and who is told."""
+class DestinationFields(Model):
+    """Where packages go and who is told: what all packages of an installation have in common."""
 
     bucket: str
     prefix: Annotated[str, Field(pattern=r"^[^/].*[^/]$|^[^/]$")]
-    display_id: Annotated[str, Field(pattern=r"^[^/.\x00-\x1f][^/\x00-\x1f]*$")]
+    """First part of every package's name."""
     queue_url: str
+    """The SQS queue that makes packages of what is on S3."""
     region: str | None = None
     """Absent: found from the bucket."""
     s3_endpoint_url: str | None = None
     sqs_endpoint_url: str | None = None
     role_arn: str | None = None
-    """A role to assume; there is no falling back to the pod's own."""
+    """A role that the packager assumes; it never falls back to the pod's own."""
     workflow: str | None = None
     kms_key_id: str | None = None
     tags: dict[str, str] = {}
     metadata: dict[str, str] = {}
     delete_unversioned: bool = False
-    """Delete what the new package lacks even where the bucket keeps no versions."""
+    """Delete what a new package lacks even where the bucket keeps no versions."""
+
+
+class Destination(DestinationFields):
+    """Where one package goes: ``s3://<bucket>/<prefix>/<display_id>/``, and who is told."""
+
+    display_id: Annotated[str, Field(pattern=r"^[^/.\x00-\x1f][^/\x00-\x1f]*$")]
 
     @property
     def package_name(self) -> str:

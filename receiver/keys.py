@@ -15,6 +15,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
+from entrypackage.backoff import from_half
 from receiver.jwks import KeysError
 
 if TYPE_CHECKING:
@@ -146,7 +147,7 @@ class KeyRing:
     def _keep_old(self, app: _AppKeys, why: str) -> None:
         pause = _RETRY_SECONDS[min(app.failures, len(_RETRY_SECONDS) - 1)]
         app.failures += 1
-        app.due_at = self._clock() + pause * _random.uniform(0.5, 1.0)
+        app.due_at = self._clock() + from_half(pause, _random.random())
         self._on_fetch(False)
         facts = {"appDefinitionId": app.app_definition_id, "keysInUse": len(app.keys)}
         log.warning("Keys not fetched: %s.", why, extra=facts)

@@ -13,6 +13,7 @@ import random
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from entrypackage.backoff import Backoff
 from entrypackage.filing import Create, Nothing, Patch, Refuse, decide
 from entrypackage.identity import object_name
 from entrypackage.kubernetes import (
@@ -35,8 +36,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_FIRST_PAUSE_SECONDS: Final = 0.01
-_LONGEST_PAUSE_SECONDS: Final = 0.25
+_BACKOFF: Final = Backoff(base_seconds=0.01, cap_seconds=0.25)
 _PATCH_TEST_FAILED: Final = "the server rejected our request due to an error in our request"
 """What the API server says of a JSON Patch whose test failed; where a rule is broken it names the object instead."""
 
@@ -113,7 +113,7 @@ class Writer:
     async def _write(self, wishes: Sequence[Wish], deadline: float) -> frozenset[str]:
         """Return the ids of the triggers that were written; the others are covered. Raises `Refusal`."""
         name = object_name(wishes[0].entry_id)
-        longest = _FIRST_PAUSE_SECONDS
+        failures = 0
         while True:
             try:
                 return await self._send(name, decide(wishes, await self._read(name)))
@@ -121,11 +121,11 @@ class Writer:
                 unless_in_time = Refusal(Why.CONFLICT, "Others kept changing the object.")
             except KubernetesError as error:
                 unless_in_time = _transient(error)
-            pause = longest * _random.uniform(0.5, 1.0)
+            failures += 1
+            pause = _BACKOFF.delay_seconds(failures, _random.random())
             if asyncio.get_running_loop().time() + pause >= deadline:
                 raise unless_in_time
             await asyncio.sleep(pause)
-            longest = min(2 * longest, _LONGEST_PAUSE_SECONDS)
 
     async def _read(self, name: str) -> Object | None:
         try:

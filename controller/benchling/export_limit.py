@@ -14,17 +14,17 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from controller.benchling.errors import Throttled
+from entrypackage.backoff import Backoff
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from controller.benchling.clock import Clock
 
-_FIRST_PAUSE_SECONDS: Final = 120.0
-_LONGEST_PAUSE_SECONDS: Final = 1800.0
-_IDLE_PAUSE_SECONDS: Final = 2.0
-"""First pause after a refusal while none of our exports runs: others hold the limit."""
-_LONGEST_IDLE_PAUSE_SECONDS: Final = 60.0
+_CLIMB: Final = Backoff(base_seconds=120.0, cap_seconds=1800.0)
+"""From a refusal to the next try of one more export than the limit."""
+_IDLE: Final = Backoff(base_seconds=2.0, cap_seconds=60.0)
+"""Pauses after refusals while none of our exports runs: others hold the limit."""
 _FORGOTTEN_SECONDS: Final = 1800.0
 """An export that was not looked at for this long is not counted any more."""
 
@@ -117,10 +117,9 @@ class ExportSlots:
         self._refused += 1
         self._refused_in_a_row += 1
         self._limit = max(1, min(self._limit, len(self._running)))
-        doubled = 2.0 ** min(self._refused_in_a_row - 1, 10)
-        self._climb_at = now + min(_LONGEST_PAUSE_SECONDS, _FIRST_PAUSE_SECONDS * doubled) * (0.75 + self._jitter() / 2)
+        self._climb_at = now + _CLIMB.ceiling_seconds(self._refused_in_a_row) * (0.75 + self._jitter() / 2)
         if not self._running:
-            pause = min(_LONGEST_IDLE_PAUSE_SECONDS, _IDLE_PAUSE_SECONDS * doubled) * (0.5 + self._jitter() / 2)
+            pause = _IDLE.delay_seconds(self._refused_in_a_row, self._jitter())
             self._pause_until = max(self._pause_until, now + pause)
         self._pause_until = max(self._pause_until, now + (retry_after or 0.0))
         self._pump()

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from entrypackage import entry_notes
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -56,9 +58,7 @@ def _hyphened(text: str) -> str:
 
 
 def _in_notes(entry: Entry) -> Iterator[LinkRef]:
-    for note in entry.notes():
-        links = note.get("links")
-        for link in links if isinstance(links, list) else []:
-            if isinstance(link, dict) and isinstance(link.get("id"), str) and isinstance(link.get("type"), str):
-                url = link.get("webURL")
-                yield LinkRef(link["type"], link["id"], url if isinstance(url, str) else None)
+    for link in entry_notes.links(entry.raw):
+        if isinstance(link.get("id"), str) and isinstance(link.get("type"), str):
+            url = link.get("webURL")
+            yield LinkRef(link["type"], link["id"], url if isinstance(url, str) else None)

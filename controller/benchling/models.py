@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Annotated, Any, NewType, TypeVar
+from typing import Annotated, Any, NewType, TypeVar
 
 from pydantic import BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
 
 from controller.benchling.errors import AnswerUnreadable
+from entrypackage import entry_notes
 from entrypackage.model import Model
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 TaskId = NewType("TaskId", str)
 """Names a running export; Benchling forgets it 30 minutes after its end."""
@@ -78,19 +76,11 @@ class Entry(Wire):
 
     def external_file_ids(self) -> list[str]:
         """Return the ids of attached files, in the order of the notes, each once."""
-        notes = [note for note in self.notes() if note.get("type") == "external_file"]
-        ids = [note.get("externalFileId") for note in notes]
-        return list(dict.fromkeys(item for item in ids if isinstance(item, str) and item))
+        return entry_notes.external_file_ids(self.raw)
 
     def canvas_ids(self) -> list[str]:
         """Return the ids of the canvases in the notes, in their order, each once."""
-        ids = [note.get("canvasId") for note in self.notes() if note.get("type") == "app_canvas"]
-        return list(dict.fromkeys(item for item in ids if isinstance(item, str) and item))
-
-    def notes(self) -> list[dict[str, Any]]:
-        """Return the notes of all days that are JSON objects."""
-        days = [day for day in _list(self.raw.get("days")) if isinstance(day, dict)]
-        return [note for day in days for note in _list(day.get("notes")) if isinstance(note, dict)]
+        return entry_notes.canvas_ids(self.raw)
 
 
 @dataclass(frozen=True, slots=True)
@@ -307,10 +297,6 @@ def read_time(text: str) -> datetime | None:
     except ValueError:
         return None
     return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
-
-
-def _list(value: object) -> Sequence[object]:
-    return value if isinstance(value, list) else []
 
 
 def _fit(value: object, least: int, most: int) -> object:

@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from controller.benchling.priority import KEPT_FOR_CLICKS, SHARES, Priority
+from entrypackage.backoff import Backoff
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -34,7 +35,7 @@ _SAME_PERIOD_SECONDS: Final = 2.0
 """Ends of a period that are told this close together are one end, read at different moments."""
 _SMALLEST_FACTOR: Final = 0.05
 _GROWTH: Final = 0.1
-_LONGEST_PAUSE_SECONDS: Final = 30.0
+_BACKOFF: Final = Backoff(base_seconds=1.0, cap_seconds=30.0)
 _STORM_PERIODS: Final = 2.0
 _TICK_SECONDS: Final = 1e-6
 """Added where rounding could otherwise make a moment seem to come just too early."""
@@ -183,7 +184,7 @@ class RateWindow:
             self._refused_since, self._factor_before = now, self._factor
         self._throttled_in_a_row += 1
         self._alone = True
-        pause = min(_LONGEST_PAUSE_SECONDS, 2.0 ** (self._throttled_in_a_row - 1)) * (0.5 + jitter / 2)
+        pause = _BACKOFF.delay_seconds(self._throttled_in_a_row, jitter)
         if announced and rate is not None:
             pause = rate.reset_seconds + _ROUNDING_SECONDS + jitter
         elif not charge.alone and now - self._last_change >= self.period_seconds:

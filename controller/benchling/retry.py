@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from controller.benchling.errors import CircuitOpen, LimitReached, ProviderDown, Throttled
+from entrypackage.backoff import Backoff
 
 if TYPE_CHECKING:
     from controller.benchling.errors import BenchlingFailure
+
+_BACKOFF: Final = Backoff(base_seconds=0.5, cap_seconds=15.0)
+"""The cap is Benchling's advice for the longest one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,13 +20,7 @@ class RetryPolicy:
     """The retries within one call. Longer waits belong to the attempt and are planned by the controller."""
 
     max_tries: int = 5
-    base_seconds: float = 0.5
-    cap_seconds: float = 15.0
-    """The longest backoff that Benchling recommends."""
-
-    def ceiling_seconds(self, tries: int) -> float:
-        """Return the longest pause after `tries` requests, counted from 1."""
-        return float(min(self.cap_seconds, self.base_seconds * 2.0 ** min(tries - 1, 60)))
+    backoff: Backoff = _BACKOFF
 
     def pause(
         self,
@@ -43,5 +41,5 @@ class RetryPolicy:
             return None
         if tries >= self.max_tries or (failure.effect_possible and not repeatable):
             return None
-        pause = (failure.retry_after_seconds or 0.0) + jitter * self.ceiling_seconds(tries)
+        pause = (failure.retry_after_seconds or 0.0) + self.backoff.full_jitter_seconds(tries, jitter)
         return pause if pause < left_seconds else None

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from entrypackage.conditions import Reason
 from entrypackage.failures import POLICIES, FailureClass
+from entrypackage.human_size import human_size
 from entrypackage.resource import (
     HISTORY_LENGTH,
     MISSING_IDS,
@@ -214,8 +215,10 @@ def fail(
     tries = 0 if progressed else attempt.tries + (1 if policy.counts else 0)
     delays = 0 if progressed else attempt.delays + 1
     given_up = not policy.retryable or (policy.counts and not progressed and tries >= retry.max_tries)
-    ceiling = retry.given_up_seconds if given_up else policy.backoff.ceiling_seconds(delays) * retry.scale
-    pause = ceiling * (1 + spread / 10) if given_up else ceiling * (1 + spread) / 2
+    if given_up:
+        pause = retry.given_up_seconds * (1 + spread / 10)
+    else:
+        pause = policy.backoff.delay_seconds(delays, spread) * retry.scale
     failed = attempt.model_copy(
         update={
             "failure": failure,
@@ -287,17 +290,3 @@ def _export(status: Status) -> ExportRecord:
 
 def _with_attempt(status: Status, **changes: object) -> Status:
     return status.model_copy(update={"attempt": _attempt(status).model_copy(update=changes)})
-
-
-def human_size(count: int) -> str:
-    """Return bytes for a person, such as 12.3 MiB.
-
-    >>> human_size(999), human_size(12_900_000)
-    ('999 B', '12.3 MiB')
-    """
-    size = float(count)
-    for unit in ("B", "KiB", "MiB", "GiB"):
-        if size < 1024:
-            return f"{size:.0f} B" if unit == "B" else f"{size:.1f} {unit}"
-        size /= 1024
-    return f"{size:.1f} TiB"

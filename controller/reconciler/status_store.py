@@ -6,10 +6,11 @@ import asyncio
 import contextlib
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from controller.decisions.conditions import summarize
 from controller.reconciler.observe import parse_package
+from entrypackage.backoff import Backoff
 from entrypackage.kubernetes import (
     ENTRY_PACKAGES,
     ConflictError,
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
     from controller.reconciler.exports_in_flight import ExportsInFlight, TrackedExport
     from entrypackage.kubernetes import Kubernetes
     from entrypackage.resource import Attempt, EntryPackage, Status
+
+_UNREACHABLE: Final = Backoff(base_seconds=0.1, cap_seconds=5.0)
+"""Without jitter: the one leader is the only one that writes the status."""
 
 
 class StaleError(Exception):
@@ -72,7 +76,7 @@ class StatusStore:
 
     async def record(self, package: EntryPackage, change: Callable[[Status], Status]) -> EntryPackage:
         """Write a result: kept and written again after re-reading, while the attempt and its intent are the same."""
-        current, pause = package, 0.1
+        current, failures = package, 0
         while True:
             try:
                 return await self.decide(current, change(current.status))
@@ -81,8 +85,8 @@ class StatusStore:
             except KubernetesError as error:
                 if not error.may_pass:
                     raise
-                await asyncio.sleep(pause)
-                pause = min(pause * 2, 5.0)
+                failures += 1
+                await asyncio.sleep(_UNREACHABLE.ceiling_seconds(failures))
                 with contextlib.suppress(UnreachableError):
                     current = await self._same(package)
 

@@ -9,11 +9,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
+from entrypackage.clock import boot_seconds
 from entrypackage.identity import LEASE_NAME
 from entrypackage.kubernetes import LEASES, AlreadyExistsError, ConflictError, KubernetesError, NotFoundError
 
@@ -26,11 +26,6 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 RELEASE_SECONDS: Final = 2.0
-
-
-def boot_clock() -> float:
-    """Return seconds since the machine started, suspension included."""
-    return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
 class NotLeadingError(Exception):
@@ -55,7 +50,7 @@ class Leadership:
         holder: str,
         settings: LeaseSettings,
         *,
-        clock: Callable[[], float] = boot_clock,
+        clock: Callable[[], float] = boot_seconds,
     ) -> None:
         """Campaign under the name `holder`, which must be this process's alone."""
         self._kubernetes = kubernetes

@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Final
 
+from entrypackage.clock import boot_seconds
 from entrypackage.failures import Failure, FailureClass
 from packager.aws.client import Fence, StaleClaim, Superseded
-from packager.clock import boot_seconds
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -14,13 +14,14 @@ import time
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 
+from entrypackage.entry_notes import canvas_ids
 from entrypackage.failures import Failure, FailureClass
 from entrypackage.order import PackedPackage, Report
 from packager.archive.directory import learn
 from packager.archive.unpack import crc32
 from packager.claim import FRESH_SECONDS, WIRE_SECONDS, Claim
 from packager.decisions.inventory import ClaimMark, Inventory, InventoryKey, Notified, Proven, Standing
-from packager.decisions.metadata import PackageFacts, first_canvas, manifest_checksum, render
+from packager.decisions.metadata import PackageFacts, manifest_checksum, render
 from packager.decisions.notification import Announcement, decide_announcement, fifo_attributes, message_body
 from packager.decisions.plan import (
     Previous,
@@ -248,7 +249,7 @@ class Packing:
         return not self._order.destination.delete_unversioned and await self._store.versioned()
 
     def _canvas(self, previous: Previous) -> str | None:
-        return self._order.canvas_id or previous.canvas_id or first_canvas(self._order.entry)
+        return self._order.canvas_id or previous.canvas_id or next(iter(canvas_ids(self._order.entry)), None)
 
     async def _plan(self, findings: Findings, existing: Mapping[str, ListedObject]) -> TransferPlan:
         with self._stage("comparing"):

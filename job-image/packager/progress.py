@@ -7,6 +7,8 @@ import logging
 import sys
 from typing import TYPE_CHECKING, Final
 
+from entrypackage.human_size import human_size
+
 if TYPE_CHECKING:
     from entrypackage.order import Report
     from packager.transfer import Progress
@@ -17,15 +19,6 @@ _LINE_SECONDS: Final = 5.0
 _BAR_SECONDS: Final = 0.2
 _BAR_WIDTH: Final = 24
 _CLEAR_LINE: Final = "\r\x1b[K"
-
-
-def human(count: float) -> str:
-    """Write a number of bytes for a person."""
-    for unit in ("B", "KiB", "MiB", "GiB"):
-        if count < 1024 or unit == "GiB":
-            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
-        count /= 1024
-    raise AssertionError("unreachable")
 
 
 async def show(progress: Progress) -> None:
@@ -71,7 +64,7 @@ def bar(progress: Progress, rate: float, left: float | None) -> str:
     drawn = "█" * round(share * _BAR_WIDTH)
     rest = f", {_span(left)} left" if left is not None and progress.stage in {"members", "replacing"} else ""
     files = f"{progress.files_done}/{progress.files_total} files"
-    return f"{progress.stage:<22.22} {drawn:<{_BAR_WIDTH}} {share:4.0%} {files} {human(rate)}/s{rest}"[:100]
+    return f"{progress.stage:<22.22} {drawn:<{_BAR_WIDTH}} {share:4.0%} {files} {human_size(rate)}/s{rest}"[:100]
 
 
 def told(report: Report) -> list[str]:
@@ -79,10 +72,11 @@ def told(report: Report) -> list[str]:
     lines = []
     if report.package is not None:
         package = report.package
-        lines.append(f"{package.files} files, {human(package.bytes)} at {package.uri}")
+        lines.append(f"{package.files} files, {human_size(package.bytes)} at {package.uri}")
     lines.append(
-        f"{report.files_uploaded} files put ({human(report.bytes_uploaded)}), {report.files_skipped} there already; "
-        f"{sum(report.seconds.values()):.1f} s, at most {human(report.peak_memory_bytes)} of memory"
+        f"{report.files_uploaded} files put ({human_size(report.bytes_uploaded)}), "
+        f"{report.files_skipped} there already; "
+        f"{sum(report.seconds.values()):.1f} s, at most {human_size(report.peak_memory_bytes)} of memory"
     )
     if report.missing_count:
         which = f": {', '.join(report.missing)}" if report.missing else ""

@@ -4,8 +4,9 @@ import argparse
 import dataclasses
 import sys
 
+from entrypackage.human_size import human_size
 from sandbox.processes import die_with_parent, run_program
-from sandbox.toolchain.cache import Cache, human_size
+from sandbox.toolchain.cache import Cache
 from sandbox.toolchain.programs import Toolchain
 
 

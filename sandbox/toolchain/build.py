@@ -9,8 +9,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from entrypackage.human_size import human_size
 from sandbox.processes import Child, Run, SandboxError
-from sandbox.toolchain.cache import Cache, human_size
+from sandbox.toolchain.cache import Cache
 from sandbox.toolchain.pins import (
     BUILD_ENVIRONMENT,
     BUILD_FLAGS,

@@ -8,9 +8,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from entrypackage.human_size import human_size
 from sandbox.processes import SandboxError
 from sandbox.toolchain.build import Builder
-from sandbox.toolchain.cache import Cache, human_size
+from sandbox.toolchain.cache import Cache
 from sandbox.toolchain.existing import find
 from sandbox.toolchain.pins import CLUSTER, KUBECTL, S3, Module, Program
 from sandbox.toolchain.progress import Reporter, elapsed

@@ -14,8 +14,8 @@ from urllib.parse import urljoin
 
 from entrypackage.failures import Failure, FailureClass
 from packager.archive.format import TAIL_BYTES, refused
-from packager.clock import Retrying
 from packager.http1 import Address, Client, ConnectionBroken, HttpResponse
+from packager.retrying import Retrying
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -120,7 +120,7 @@ class ArchiveSource:
                 FailureClass.ARCHIVE_UNREACHABLE,
                 f"{Address.parse(self._url).origin} sent nothing {failures} times in a row; the last time: {problem}",
             )
-        await asyncio.sleep(self._retrying.delay_seconds(failures, self._random))
+        await asyncio.sleep(self._retrying.backoff.delay_seconds(failures, self._random.random()))
 
 
 class ByteReader:
@@ -232,7 +232,7 @@ async def open_archive(client: Client, url: str, retrying: Retrying | None = Non
             failures += 1
             if failures >= retrying.tries:
                 raise Failure(FailureClass.ARCHIVE_UNREACHABLE, f"The archive's origin: {error}") from None
-            await asyncio.sleep(retrying.delay_seconds(failures, random))
+            await asyncio.sleep(retrying.backoff.delay_seconds(failures, random.random()))
         except ValueError:
             raise Failure(FailureClass.ORDER_INVALID, "The archive's address is not an http or https URL.") from None
 

@@ -21,8 +21,8 @@ from awscrt.http import HttpHeaders, HttpRequest
 
 from entrypackage.failures import Failure, FailureClass
 from packager.archive.format import shown
-from packager.clock import Retrying
 from packager.http1 import Address, Client, ConnectionBroken
+from packager.retrying import Retrying
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -177,7 +177,7 @@ class Aws:
             failures += 1
             if failures >= self._retrying.tries:
                 raise problem
-            delay = self._retrying.delay_seconds(failures, self._random)
+            delay = self._retrying.backoff.delay_seconds(failures, self._random.random())
             log.debug("request is tried again", extra={"failures": failures, "problem": str(problem)[:200]})
             await asyncio.sleep(delay)
 

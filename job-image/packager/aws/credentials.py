@@ -14,10 +14,11 @@ from urllib.parse import urlencode
 
 from awscrt.auth import AwsCredentialsProvider
 
+from entrypackage.clock import boot_seconds
 from entrypackage.failures import Failure, FailureClass
 from packager.aws.client import Aws, AwsError, AwsRequest, failure_of
-from packager.clock import Retrying, boot_seconds
 from packager.http1 import Address, ConnectionBroken
+from packager.retrying import Retrying
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

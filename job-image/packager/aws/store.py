@@ -19,9 +19,9 @@ from entrypackage.failures import Failure, FailureClass
 from packager.archive.format import shown
 from packager.archive.unpack import crc32
 from packager.aws.client import Aws, AwsError, AwsRequest, AwsResponse, Fence, failure_of
-from packager.clock import Retrying
 from packager.decisions.objects import ListedObject, ObjectFacts
 from packager.http1 import Address, Client, ConnectionBroken
+from packager.retrying import Retrying
 
 if TYPE_CHECKING:
     from packager.aws.client import AwsCredentials
@@ -349,4 +349,4 @@ async def ask_region(client: Client, url: str, default_region: str, retrying: Re
         failures += 1
         if failures >= retrying.tries:
             raise failure_of(problem, "finding the bucket's region")
-        await asyncio.sleep(retrying.delay_seconds(failures, Random()))  # noqa: S311 - jitter
+        await asyncio.sleep(retrying.backoff.delay_seconds(failures, Random().random()))  # noqa: S311 - jitter

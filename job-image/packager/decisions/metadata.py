@@ -12,14 +12,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit, urlunsplit
 
+from entrypackage import entry_notes
 from entrypackage.failures import Failure, FailureClass
 from entrypackage.model import render_time
-from packager.decisions.plan import Missing, notes_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from entrypackage.order import Order
+    from packager.decisions.plan import Missing
     from packager.decisions.policy import File
 
 _ENTITY_LINKS: Final = frozenset({"custom_entity", "dna_sequence", "aa_sequence", "batch"})
@@ -200,11 +201,8 @@ def links(entry: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _note_links(entry: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    for note in notes_of(entry):
-        rows = note.get("links")
-        for link in rows if isinstance(rows, list) else []:
-            if isinstance(link, dict):
-                yield {"id": link.get("id"), "type": link.get("type"), "web_url": link.get("webURL")}
+    for link in entry_notes.links(entry):
+        yield {"id": link.get("id"), "type": link.get("type"), "web_url": link.get("webURL")}
 
 
 def _unique(rows: Iterator[dict[str, Any]]) -> Iterator[dict[str, Any]]:
@@ -231,7 +229,7 @@ def _field_entities(entry: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 
 def _results_tables(entry: Mapping[str, Any]) -> list[dict[str, Any]]:
     tables: dict[tuple[object, object], dict[str, Any]] = {}
-    for note in notes_of(entry):
+    for note in entry_notes.notes(entry):
         schema = note.get("assayResultSchemaId")
         if note.get("type") == "results_table" and isinstance(schema, str) and schema:
             api_id = note.get("apiId")
@@ -263,15 +261,6 @@ def bare_url(url: str) -> str:
     host = f"[{host}]" if ":" in host else host
     port = f":{parts.port}" if parts.port else ""
     return urlunsplit((parts.scheme, host + port, parts.path, "", ""))
-
-
-def first_canvas(entry: Mapping[str, Any]) -> str | None:
-    """Return the first canvas in the entry's notes."""
-    for note in notes_of(entry):
-        canvas = note.get("canvasId")
-        if note.get("type") == "app_canvas" and isinstance(canvas, str) and canvas:
-            return canvas
-    return None
 
 
 _MARKUP: Final = re.compile(r"([\\`*_{}\[\]<>()#+\-.!|~&$@:=^\"'])")

@@ -6,6 +6,7 @@ import json
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
+from entrypackage.entry_notes import external_file_ids
 from entrypackage.failures import Failure, FailureClass
 from packager.decisions.inventory import (
     ClaimMark,
@@ -291,23 +292,3 @@ def _absent(expected: Sequence[str], files: Sequence[File], sizes: Mapping[str, 
         else:
             absent.append(identity)
     return tuple(absent)
-
-
-def external_file_ids(entry: Mapping[str, Any]) -> list[str]:
-    """Return the ids of the entry's attachments, each once, in the notes' order."""
-    found: dict[str, None] = {}
-    for note in notes_of(entry):
-        identity = note.get("externalFileId")
-        if note.get("type") == "external_file" and isinstance(identity, str) and identity:
-            found.setdefault(identity)
-    return list(found)
-
-
-def notes_of(entry: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    """Return every note of every day, whatever else the entry holds."""
-    days = entry.get("days")
-    notes: list[Mapping[str, Any]] = []
-    for day in days if isinstance(days, list) else []:
-        rows = day.get("notes") if isinstance(day, dict) else None
-        notes.extend(note for note in (rows if isinstance(rows, list) else []) if isinstance(note, dict))
-    return notes

@@ -10,8 +10,8 @@ import pytest
 
 from entrypackage.failures import Failure, FailureClass
 from packager.archive.source import open_archive
-from packager.clock import Retrying
 from packager.http1 import Client
+from packager.retrying import Retrying
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

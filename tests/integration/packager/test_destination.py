@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING, Any, Self
 
 import pytest
 
+from entrypackage.backoff import Backoff
 from entrypackage.failures import Failure, FailureClass
 from packager.aws.queue import queue_region
 from packager.aws.store import ask_region
-from packager.clock import Retrying
 from packager.http1 import Client
+from packager.retrying import Retrying
 from tests.integration.packager.conftest import Queue
 from tests.support.archive_origin import Origin
 from tests.support.archives import make_zip
@@ -527,7 +528,7 @@ class Redirecting:
         return f"http://127.0.0.1:{self._server.server_address[1]}/"
 
 
-AT_ONCE = Retrying(tries=3, base_seconds=0.001)
+AT_ONCE = Retrying(tries=3, backoff=Backoff(base_seconds=0.001, cap_seconds=8.0))
 
 
 @pytest.mark.parametrize(

@@ -47,7 +47,7 @@ def test_a_pause_is_bounded_obeys_the_server_and_ends_within_the_deadline(
     if pause is not None:
         assert tries < policy.max_tries
         assert (after or 0.0) <= pause < left
-        assert pause <= (after or 0.0) + policy.cap_seconds
+        assert pause <= (after or 0.0) + policy.backoff.cap_seconds
 
 
 def test_jitter_is_full() -> None:
@@ -58,7 +58,7 @@ def test_jitter_is_full() -> None:
         for _ in range(1000)
     ]
     pauses.sort()
-    assert pauses[950] - pauses[50] > 0.85 * policy.ceiling_seconds(4)
+    assert pauses[950] - pauses[50] > 0.85 * policy.backoff.ceiling_seconds(4)
 
 
 @pytest.mark.parametrize(
