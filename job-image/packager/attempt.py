@@ -24,8 +24,7 @@ from packager.aws.queue import Queue
 from packager.aws.store import ObjectOptions, open_store
 from packager.capacity import ConcurrencyLimits
 from packager.packing import Packing, PackingResult, Tools
-from packager.progress import show, told
-from packager.transfer import Progress
+from packager.progress import Progress, show_progress, summary_lines
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -93,7 +92,7 @@ def _check_addresses(destination: Destination, environment: Mapping[str, str]) -
 
 async def carry_out(packing: Packing) -> None:
     """Pack, and show how far it is; raises `Failure`."""
-    showing = asyncio.create_task(show(packing.progress))
+    showing = asyncio.create_task(show_progress(packing.progress))
     try:
         await packing.run()
     finally:
@@ -150,7 +149,7 @@ def write_report(report: Report, termination_log: Path | None, *, dry_run: bool 
     done = "this was a dry run: nothing was changed" if dry_run else "the package is complete"
     level = logging.ERROR if report.failure else logging.INFO
     if sys.stderr.isatty():
-        log.log(level, "%s", "\n".join([report.message or done, *told(report)]))
+        log.log(level, "%s", "\n".join([report.message or done, *summary_lines(report)]))
     else:
         document = report.model_dump(mode="json", by_alias=True, exclude_none=True)
         log.log(level, report.message or done, extra={"report": document})

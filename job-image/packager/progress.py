@@ -1,17 +1,17 @@
-"""Saying how far it is: a JSON line every few seconds in a pod, a bar on a terminal."""
+"""How far an attempt is, shown as a JSON line every few seconds in a pod and as a bar on a terminal."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 import sys
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from entrypackage.human_size import human_size
 
 if TYPE_CHECKING:
     from entrypackage.order import Report
-    from packager.transfer import Progress
 
 log = logging.getLogger("packager.progress")
 
@@ -21,8 +21,32 @@ _BAR_WIDTH: Final = 24
 _CLEAR_LINE: Final = "\r\x1b[K"
 
 
-async def show(progress: Progress) -> None:
-    """Show progress until cancelled."""
+@dataclass(slots=True)
+class Progress:
+    """What was done so far."""
+
+    files_total: int = 0
+    bytes_total: int = 0
+    """Bytes to be moved; what is proven before it replaces something counts twice."""
+    files_done: int = 0
+    bytes_done: int = 0
+    files_uploaded: int = 0
+    bytes_uploaded: int = 0
+    stage: str = "starting"
+    moving_since: float | None = None
+    """By the event loop's clock; None: nothing has been moved yet."""
+    bytes_skipped: int = 0
+    """Done without being moved."""
+
+    def rate(self, now: float) -> float:
+        """Return the bytes moved in a second; 0 before anything was."""
+        if self.moving_since is None or now <= self.moving_since:
+            return 0.0
+        return (self.bytes_done - self.bytes_skipped) / (now - self.moving_since)
+
+
+async def show_progress(progress: Progress) -> None:
+    """Show progress on stderr or in the log until cancelled."""
     terminal = sys.stderr.isatty()
     loop = asyncio.get_running_loop()
     try:
@@ -31,7 +55,7 @@ async def show(progress: Progress) -> None:
             rate = progress.rate(loop.time())
             left = (progress.bytes_total - progress.bytes_done) / rate if rate > 0 else None
             if terminal:
-                sys.stderr.write(f"{_CLEAR_LINE}{bar(progress, rate, left)}")
+                sys.stderr.write(f"{_CLEAR_LINE}{progress_bar(progress, rate, left)}")
                 sys.stderr.flush()
                 continue
             log.info(
@@ -47,7 +71,7 @@ async def show(progress: Progress) -> None:
                 },
             )
     finally:
-        if terminal:  # what is said next gets a line of its own
+        if terminal:  # what is written next gets a line of its own
             sys.stderr.write(_CLEAR_LINE)
 
 
@@ -58,8 +82,8 @@ def _span(seconds: float) -> str:
     return f"{seconds / 3600:.0f} h"
 
 
-def bar(progress: Progress, rate: float, left: float | None) -> str:
-    """Draw one line of at most 100 characters."""
+def progress_bar(progress: Progress, rate: float, left: float | None) -> str:
+    """Return the progress bar, one line of at most 100 characters; `rate` is in bytes a second, `left` in seconds."""
     share = progress.bytes_done / progress.bytes_total if progress.bytes_total else 0.0
     drawn = "█" * round(share * _BAR_WIDTH)
     rest = f", {_span(left)} left" if left is not None and progress.stage in {"members", "replacing"} else ""
@@ -67,8 +91,8 @@ def bar(progress: Progress, rate: float, left: float | None) -> str:
     return f"{progress.stage:<22.22} {drawn:<{_BAR_WIDTH}} {share:4.0%} {files} {human_size(rate)}/s{rest}"[:100]
 
 
-def told(report: Report) -> list[str]:
-    """Tell a person what a report says, one sentence a line."""
+def summary_lines(report: Report) -> list[str]:
+    """Return what a report says to a person, one sentence a line."""
     lines = []
     if report.package is not None:
         package = report.package

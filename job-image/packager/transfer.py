@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import functools
-import mimetypes
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -21,6 +19,7 @@ from packager.archive.format import (
 )
 from packager.archive.unpack import PIECE_BYTES, Unpacker, crc32, unpack
 from packager.capacity import PUT_BYTES, Capacity, ConcurrencyLimits, PartBuffer, PartBuffers, part_bytes
+from packager.content_types import content_type
 from packager.tasks import flat
 
 if TYPE_CHECKING:
@@ -30,69 +29,7 @@ if TYPE_CHECKING:
     from packager.aws.client import Fence
     from packager.aws.store import Part, Store
     from packager.decisions.policy import File
-
-
-@dataclass(slots=True)
-class Progress:
-    """What was done so far; read by whoever shows it."""
-
-    files_total: int = 0
-    bytes_total: int = 0
-    """Bytes to be moved; what is proven before it replaces something counts twice."""
-    files_done: int = 0
-    bytes_done: int = 0
-    files_uploaded: int = 0
-    bytes_uploaded: int = 0
-    stage: str = "starting"
-    moving_since: float | None = None
-    """By the event loop's clock; None: nothing has been moved yet."""
-    bytes_skipped: int = 0
-    """Done without being moved."""
-
-    def rate(self, now: float) -> float:
-        """Return the bytes moved in a second; 0 before anything was."""
-        if self.moving_since is None or now <= self.moving_since:
-            return 0.0
-        return (self.bytes_done - self.bytes_skipped) / (now - self.moving_since)
-
-
-def content_type(name: str) -> str:
-    """Return the content type that a file's name promises."""
-    last = name.rpartition("/")[2]
-    return _type_of(".".join(["x", *last.split(".")[-2:]]).lower() if "." in last else "x")
-
-
-@functools.lru_cache(maxsize=1024)
-def _type_of(name: str) -> str:
-    found, encoding = _TYPES.guess_type(name, strict=True)
-    if encoding:
-        return {"gzip": "application/gzip", "bzip2": "application/x-bzip2", "xz": "application/x-xz"}.get(
-            encoding, "application/octet-stream"
-        )
-    if found is None:
-        return "application/octet-stream"
-    return f"{found}; charset=utf-8" if found in {"text/plain", "text/markdown"} else found
-
-
-_OFFICE: Final = "application/vnd.openxmlformats-officedocument"
-
-# Built in, not the machine's files, so that a package is the same wherever it is made.
-_TYPES = mimetypes.MimeTypes()
-for _suffix, _type in {
-    ".csv": "text/csv",
-    ".docx": f"{_OFFICE}.wordprocessingml.document",
-    ".ipynb": "application/x-ipynb+json",
-    ".json": "application/json",
-    ".md": "text/markdown",
-    ".parquet": "application/vnd.apache.parquet",
-    ".pptx": f"{_OFFICE}.presentationml.presentation",
-    ".tsv": "text/tab-separated-values",
-    ".webp": "image/webp",
-    ".xlsx": f"{_OFFICE}.spreadsheetml.sheet",
-    ".yaml": "application/yaml",
-    ".yml": "application/yaml",
-}.items():
-    _TYPES.add_type(_type, _suffix)
+    from packager.progress import Progress
 
 
 _OVER: Final = frozenset({FailureClass.ARCHIVE_EXPIRED, FailureClass.ARCHIVE_UNREACHABLE})

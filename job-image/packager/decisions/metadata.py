@@ -263,6 +263,11 @@ def bare_url(url: str) -> str:
     return urlunsplit((parts.scheme, host + port, parts.path, "", ""))
 
 
+def choose_canvas(order: Order, previous_id: str | None) -> str | None:
+    """Return the canvas id for ``entry.json``: the order's, else the previous package's, else the notes' first."""
+    return order.canvas_id or previous_id or next(iter(entry_notes.canvas_ids(order.entry)), None)
+
+
 _MARKUP: Final = re.compile(r"([\\`*_{}\[\]<>()#+\-.!|~&$@:=^\"'])")
 
 

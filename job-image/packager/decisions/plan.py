@@ -198,6 +198,12 @@ def check_claim(found: Inventory, mark: ClaimMark) -> None:
         raise Failure(FailureClass.SUPERSEDED, f"Attempt {claim.attempt} has claimed this package already.")
 
 
+def displaces(mark: ClaimMark, previous: Previous) -> bool:
+    """Return whether this claim takes the place of another's that has not recorded that it is done."""
+    displaced = previous.inventory
+    return not (displaced.claim is None or displaced.claim == mark or displaced.settled)
+
+
 @dataclass(frozen=True, slots=True)
 class Published:
     """The inventory after ``entry.json``, and what is to be deleted then."""
@@ -236,7 +242,7 @@ def publish(
     return Published(replace(claimed, keys=keys, proven=None), sorted(deletes), kept_back)
 
 
-def swept(inventory: Inventory, deletes: Sequence[str]) -> Inventory:
+def without_deleted(inventory: Inventory, deletes: Sequence[str]) -> Inventory:
     """Return the inventory once the deletes are done."""
     gone = set(deletes)
     return replace(inventory, keys={name: key for name, key in inventory.keys.items() if name not in gone})

@@ -251,7 +251,7 @@ async def test_sts_is_asked_in_the_pods_region_whatever_the_buckets() -> None:
     }  # fmt: skip
     packing = await prepare(order, "", _nothing(), Client(), environment)
 
-    credentials = packing._store._aws._credentials
+    credentials = packing._tools.store._aws._credentials
     assert isinstance(credentials, RoleCredentials)
     assert credentials._endpoint == "https://sts.eu-west-1.amazonaws.com/"
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from entrypackage.failures import Failure, FailureClass
 from entrypackage.order import REPORT_BYTES, PackedPackage, parse_report
 from packager.packing import PackingResult
-from packager.transfer import Progress
+from packager.progress import Progress
 
 # Every code point, half surrogate pairs included, and often those that JSON, UTF-8 and terminals make much of.
 HOSTILE = st.text(st.one_of(st.characters(codec=None), st.sampled_from('"\\\0\x1b\x7f\u2028\ud800\udfff\U0001d11e')))

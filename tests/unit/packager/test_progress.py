@@ -5,8 +5,7 @@ from __future__ import annotations
 import pytest
 
 from entrypackage.order import PackedPackage, Report
-from packager.progress import bar, told
-from packager.transfer import Progress
+from packager.progress import Progress, progress_bar, summary_lines
 
 MIB = 1024 * 1024
 
@@ -24,7 +23,7 @@ def test_a_person_is_told_what_became_of_it() -> None:
         notices=["Something to know."],
     )
 
-    assert told(report) == [
+    assert summary_lines(report) == [
         "7 files, 3.0 MiB at s3://b/p/E/",
         "6 files put (2.0 MiB), 1 there already; 2.0 s, at most 50.0 MiB of memory",
         "2 of the entry's attachments are missing in the archive: exf_1, exf_2",
@@ -36,7 +35,15 @@ def test_a_person_is_told_what_became_of_it() -> None:
 def test_the_bar_fits_a_line(stage: str) -> None:
     progress = Progress(files_total=250_000, files_done=249_999, bytes_total=10**15, bytes_done=10**15, stage=stage)
 
-    line = bar(progress, 1e12, 123456.0)
+    line = progress_bar(progress, 1e12, 123456.0)
     assert len(line) <= 100
     assert "100%" in line
     assert ("left" in line) == (stage != "comparing")
+
+
+def test_the_rate_leaves_out_what_was_skipped() -> None:
+    progress = Progress(bytes_total=1000, bytes_done=800, bytes_skipped=600)
+    assert progress.rate(7.0) == 0.0
+
+    progress.moving_since = 5.0
+    assert progress.rate(7.0) == 100.0
