@@ -53,8 +53,3 @@ def destination_hash(bucket: str, package_name: str) -> str:
 def job_name(uid: str, attempt: int, digest: str) -> str:
     """Return the Job's name: the object's uid, the attempt's number and the order's digest, within 63 characters."""
     return f"epkg-{uid.replace('-', '')[:16]}-a{attempt}-{digest[:10]}"
-
-
-def secret_name(uid: str, attempt: int, digest: str, part: int) -> str:
-    """Return the name of the Secret with one part of the order."""
-    return f"{job_name(uid, attempt, digest)}-{part}"

@@ -1,8 +1,7 @@
-"""The packager's Job and the Secrets with its order: how they are written and how what became of them is read."""
+"""The packager's Job: how it is built and how its outcome is read. Pure."""
 
 from __future__ import annotations
 
-import base64
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
@@ -13,9 +12,11 @@ from entrypackage.order import parse_report
 from entrypackage.resource import API_VERSION, KIND
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from controller.settings import PackagerSettings, Timing
     from entrypackage.kubernetes import Object
-    from entrypackage.order import EncodedOrder, Report
+    from entrypackage.order import Report
     from entrypackage.resource import Attempt, EntryPackage
 
 CONTAINER: Final = "packager"
@@ -68,7 +69,8 @@ class PodView:
         return self.phase in {"Succeeded", "Failed"}
 
 
-def _labels(package: EntryPackage, attempt: Attempt, digest: str, component: str) -> dict[str, str]:
+def common_labels(package: EntryPackage, attempt: Attempt, digest: str, component: str) -> dict[str, str]:
+    """Return the labels by which what belongs to an attempt is found."""
     return {
         identity.LABEL_MANAGED_BY: identity.MANAGED_BY,
         identity.LABEL_COMPONENT: component,
@@ -78,7 +80,8 @@ def _labels(package: EntryPackage, attempt: Attempt, digest: str, component: str
     }
 
 
-def _owner(package: EntryPackage) -> Object:
+def owner_reference(package: EntryPackage) -> Object:
+    """Return the owner reference that makes Kubernetes delete an object with its EntryPackage."""
     # No blockOwnerDeletion: it would need rights on the owner's finalizers and helps nothing here.
     return {
         "apiVersion": API_VERSION,
@@ -89,40 +92,23 @@ def _owner(package: EntryPackage) -> Object:
     }
 
 
-def build_secrets(package: EntryPackage, attempt: Attempt, encoded: EncodedOrder) -> list[Object]:
-    """Return the immutable Secrets that carry an order."""
-    labels = _labels(package, attempt, encoded.digest, identity.COMPONENT_ORDER)
-    return [
-        {
-            "apiVersion": "v1",
-            "kind": "Secret",
-            "metadata": {
-                "name": identity.secret_name(package.metadata.uid, attempt.number, encoded.digest, number),
-                "labels": {**labels, identity.LABEL_PART: str(number)},
-                "ownerReferences": [_owner(package)],
-            },
-            "type": "Opaque",
-            "immutable": True,
-            "data": {part_name(number): base64.b64encode(part).decode()},
-        }
-        for number, part in enumerate(encoded.parts)
-    ]
-
-
-def part_name(number: int) -> str:
-    """Return the file name of one part of an order; the names sort in the parts' order."""
-    return f"part-{number:03d}"
-
-
 def build_job(
-    package: EntryPackage, attempt: Attempt, destination: str, settings: PackagerSettings, timing: Timing
+    package: EntryPackage,
+    attempt: Attempt,
+    destination: str,
+    order_sources: Sequence[Object],
+    settings: PackagerSettings,
+    timing: Timing,
 ) -> Object:
-    """Return the Job of an attempt whose order is recorded; `destination` is the hash of where it writes."""
+    """Return the Job of an attempt whose order is recorded; raises ValueError if none is.
+
+    `destination` is the hash of where the package goes, `order_sources` the volume sources that hold the order.
+    """
     if attempt.order_digest is None or attempt.order_parts is None:
         raise ValueError("a Job needs a recorded order")
     digest = attempt.order_digest
     labels = {
-        **_labels(package, attempt, digest, identity.COMPONENT_PACKAGER),
+        **common_labels(package, attempt, digest, identity.COMPONENT_PACKAGER),
         identity.LABEL_DESTINATION: destination,
     }
     annotations = {identity.ANNOTATION_ENTRY: package.spec.entry_id, identity.ANNOTATION_DIGEST: digest}
@@ -133,7 +119,7 @@ def build_job(
             "name": identity.job_name(package.metadata.uid, attempt.number, digest),
             "labels": labels,
             "annotations": annotations,
-            "ownerReferences": [_owner(package)],
+            "ownerReferences": [owner_reference(package)],
         },
         "spec": {
             # Retries are the controller's alone: it knows the causes and what may be used again.
@@ -157,23 +143,14 @@ def build_job(
                     "labels": {**settings.pod_labels, **labels},
                     "annotations": {**settings.pod_annotations, **annotations},
                 },
-                "spec": _pod_spec(package, attempt, digest, attempt.order_parts, settings),
+                "spec": _pod_spec(digest, order_sources, settings),
             },
         },
     }
 
 
-def _pod_spec(package: EntryPackage, attempt: Attempt, digest: str, parts: int, settings: PackagerSettings) -> Object:
+def _pod_spec(digest: str, order_sources: Sequence[Object], settings: PackagerSettings) -> Object:
     resources = {"cpu": settings.cpu, "memory": settings.memory}
-    sources = [
-        {
-            "secret": {
-                "name": identity.secret_name(package.metadata.uid, attempt.number, digest, number),
-                "items": [{"key": part_name(number), "path": part_name(number)}],
-            }
-        }
-        for number in range(parts)
-    ]
     container: dict[str, Any] = {
         "name": CONTAINER,
         "image": settings.image,
@@ -213,7 +190,7 @@ def _pod_spec(package: EntryPackage, attempt: Attempt, digest: str, parts: int, 
         },
         "containers": [container],
         "volumes": [
-            {"name": "order", "projected": {"sources": sources}},
+            {"name": "order", "projected": {"sources": list(order_sources)}},
             {"name": "tmp", "emptyDir": {"sizeLimit": "64Mi"}},
         ],
     }
@@ -236,7 +213,7 @@ def read_job(job: Object) -> JobView:
         name=metadata["name"],
         uid=metadata["uid"],
         owner_uid=controlling_owner(job),
-        attempt=_number(labels.get(identity.LABEL_ATTEMPT)),
+        attempt=attempt_label(labels),
         destination=labels.get(identity.LABEL_DESTINATION, ""),
         created_at=_time(metadata["creationTimestamp"]),
         finished_at=_time(ended[0]["lastTransitionTime"]) if ended else None,
@@ -260,7 +237,7 @@ def read_pod(pod: Object) -> PodView:
         uid=metadata["uid"],
         job_name=labels.get("batch.kubernetes.io/job-name", ""),
         owner_uid=labels.get(identity.LABEL_OWNER, ""),
-        attempt=_number(labels.get(identity.LABEL_ATTEMPT)),
+        attempt=attempt_label(labels),
         phase=status.get("phase", "Pending"),
         started=bool(state.get("running") or ended),
         exit_code=ended.get("exitCode"),
@@ -279,8 +256,10 @@ def controlling_owner(thing: Object) -> str:
     return ""
 
 
-def _number(text: str | None) -> int:
-    return int(text) if text is not None and text.isdecimal() else 0
+def attempt_label(labels: Mapping[str, str]) -> int:
+    """Return the number of the attempt that an object belongs to; 0 if the label is missing or unreadable."""
+    number = labels.get(identity.LABEL_ATTEMPT, "")
+    return int(number) if number.isdecimal() else 0
 
 
 def _time(text: str) -> datetime:

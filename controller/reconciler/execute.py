@@ -10,7 +10,9 @@ from controller import metrics
 from controller.decisions import plan, transitions
 from controller.reconciler.exporting import Exporting
 from controller.reconciler.job_steps import JobSteps
+from controller.reconciler.order_secrets import OrderSecrets
 from controller.reconciler.outcomes import Outcomes
+from controller.reconciler.poll_schedule import PollSchedule
 from controller.reconciler.status_store import StatusStore
 from entrypackage.kubernetes import JOBS
 
@@ -34,6 +36,7 @@ class Executor:
     exporting: Exporting
     job_steps: JobSteps
     outcomes: Outcomes
+    order_secrets: OrderSecrets
 
     @classmethod
     def assemble(
@@ -49,10 +52,12 @@ class Executor:
     ) -> Self:
         """Put the parts together; `random` is for jitter, `monotonic` a clock in seconds."""
         store = StatusStore(kubernetes, settings.namespace, in_flight)
-        outcomes = Outcomes(store, events, settings.retry, random, credential_version)
-        exporting = Exporting(store, benchling, in_flight, events, outcomes, random, monotonic)
-        job_steps = JobSteps(store, benchling, settings, events, exporting, outcomes, monotonic)
-        return cls(store, exporting, job_steps, outcomes)
+        order_secrets = OrderSecrets(kubernetes, settings.namespace)
+        outcomes = Outcomes(store, order_secrets, events, settings.retry, random, credential_version)
+        polls = PollSchedule(store, benchling, in_flight, outcomes, random, monotonic)
+        exporting = Exporting(store, benchling, events, outcomes, polls)
+        job_steps = JobSteps(store, benchling, settings, events, outcomes, order_secrets, polls, monotonic)
+        return cls(store, exporting, job_steps, outcomes, order_secrets)
 
     async def execute(self, action: plan.Step, seen: plan.Observation) -> None:
         """Carry out one action; raises `ConflictError` if it was overtaken and `KubernetesError` to try again."""
@@ -99,5 +104,5 @@ class Executor:
 
     async def _delete_job(self, package: EntryPackage, action: plan.DeleteJob) -> None:
         """Delete the order before the Job: while the Job is there, it tells that the order is to go."""
-        await self.outcomes.delete_order(package, action.job.attempt)
+        await self.order_secrets.delete(package, action.job.attempt)
         await self.store.kubernetes.delete(JOBS, self.store.namespace, action.job.name, uid=action.job.uid)

@@ -11,9 +11,7 @@ from controller.benchling.errors import BenchlingFailure, ExportOutcomeUnknown, 
 from controller.benchling.models import TaskFailed, TaskGone, TaskId, TaskRunning, TaskSucceeded
 from controller.benchling.priority import Priority
 from controller.decisions import transitions
-from controller.decisions.conditions import Blocked
 from controller.decisions.orders import entry_facts, is_usable_display_id
-from controller.decisions.polling import next_poll_delay, polls_per_second, stretch_for
 from controller.reconciler.status_store import current_attempt
 from entrypackage.conditions import Reason
 from entrypackage.failures import FailureClass
@@ -21,14 +19,11 @@ from entrypackage.model import render_time
 from entrypackage.telemetry import redact
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from random import Random
-
     from controller.benchling.client import BenchlingClient
     from controller.benchling.models import Entry
     from controller.reconciler.events import EventRecorder
-    from controller.reconciler.exports_in_flight import ExportsInFlight
     from controller.reconciler.outcomes import Outcomes
+    from controller.reconciler.poll_schedule import PollSchedule
     from controller.reconciler.status_store import StatusStore
     from entrypackage.resource import EntryPackage
 
@@ -39,14 +34,10 @@ class Exporting:
 
     store: StatusStore
     benchling: BenchlingClient
-    in_flight: ExportsInFlight
     events: EventRecorder
     outcomes: Outcomes
-    random: Random
-    monotonic: Callable[[], float]
+    polls: PollSchedule
     _beginning: int = 0
-    _last_stretch: float = 1.0
-    _stretched_at: float = float("-inf")
 
     def has_capacity(self, kept: int = 0) -> bool:
         """Whether another export may be started, those counted that are about to be and `kept` others."""
@@ -114,7 +105,7 @@ class Exporting:
                 # Nothing is waited for any more, however it ended: what was not written is asked for again.
                 tracked.asked_for = None
         if tracked.task is not None:
-            self._schedule_poll(package)
+            self.polls.schedule_poll(package)
             await self.record_task(package, tracked.task)
 
     async def _start(self, package: EntryPackage) -> str | None:
@@ -141,12 +132,12 @@ class Exporting:
         try:
             answer = await self.benchling.get_task(TaskId(attempt.export.task_id), priority=Priority.POLL)
         except BenchlingFailure as failure:
-            return await self.handle_failed_poll(package, failure)
+            return await self.polls.handle_failed_poll(package, failure)
         recovered = tracked.blocked is not None
         tracked.blocked = None
         match answer:
             case TaskRunning():
-                self._schedule_poll(package)
+                self.polls.schedule_poll(package)
                 return recovered
             case TaskSucceeded():
                 tracked.url = answer.url
@@ -160,41 +151,6 @@ class Exporting:
             case _:
                 assert_never(answer)
         return True
-
-    def _schedule_poll(self, package: EntryPackage) -> None:
-        tracked, export = self.store.tracked(package), current_attempt(package).export
-        age = (datetime.now(UTC) - export.intent_time).total_seconds() if export is not None else 0.0
-        tracked.next_poll = self.monotonic() + next_poll_delay(max(0.0, age), self.random.random(), self._stretch())
-
-    def _stretch(self) -> float:
-        """Return the factor that keeps all looks within their share of the budget; reckoned at most once a second."""
-        now = self.monotonic()
-        if now - self._stretched_at >= 1.0:
-            budget = self.benchling.numbers.rate
-            ages = self.in_flight.export_ages(datetime.now(UTC))
-            self._last_stretch = stretch_for(
-                ages, polls_per_second(budget.limit, self.benchling.settings.period_seconds)
-            )
-            self._stretched_at = now
-        return self._last_stretch
-
-    async def handle_failed_poll(self, package: EntryPackage, failure: BenchlingFailure) -> bool:
-        """Keep the attempt through an outage, for the export goes on without us; anything else ends it.
-
-        Returns whether anything but the time of the next look has changed.
-        """
-        if not failure.policy.is_outage:
-            await self.outcomes.fail(package, failure.failure, failure.message)
-            return True
-        tracked = self.store.tracked(package)
-        self._schedule_poll(package)
-        pause = max(failure.retry_after_seconds or 0.0, 5.0) * self.random.uniform(1.0, 1.5)
-        tracked.next_poll = max(tracked.next_poll or 0.0, self.monotonic() + pause)
-        blocked = Blocked(failure.failure, f"{failure.message} {failure.policy.remedy}")
-        changed = tracked.blocked is None or tracked.blocked.reason != blocked.reason
-        if changed:
-            tracked.blocked = blocked
-        return changed
 
     def _urgency(self, package: EntryPackage) -> Priority:
         request = transitions.pending_triggers(package).request

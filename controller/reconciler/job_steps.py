@@ -11,13 +11,15 @@ from controller.benchling.errors import BenchlingFailure, NotFound
 from controller.benchling.links import entry_links
 from controller.benchling.priority import Priority
 from controller.decisions import transitions
-from controller.decisions.jobs import build_job, build_secrets, controlling_owner, read_job, read_pod
+from controller.decisions.jobs import build_job, read_job, read_pod
 from controller.decisions.orders import build_order, entry_checksum, entry_facts, is_usable_display_id
+from controller.reconciler.adoption import create_or_adopt
+from controller.reconciler.order_secrets import volume_sources
 from controller.reconciler.status_store import current_attempt
 from entrypackage import identity
 from entrypackage.conditions import Reason
 from entrypackage.failures import Failure, FailureClass
-from entrypackage.kubernetes import JOBS, PODS, SECRETS, AlreadyExistsError, ConflictError, KubernetesError
+from entrypackage.kubernetes import JOBS, PODS, ConflictError, KubernetesError
 from entrypackage.order import encode_order
 from entrypackage.resource import JobRef
 from entrypackage.telemetry import redact
@@ -28,12 +30,12 @@ if TYPE_CHECKING:
     from controller.benchling.client import BenchlingClient
     from controller.benchling.models import Entry
     from controller.reconciler.events import EventRecorder
-    from controller.reconciler.exporting import Exporting
     from controller.reconciler.exports_in_flight import TrackedExport
+    from controller.reconciler.order_secrets import OrderSecrets
     from controller.reconciler.outcomes import Outcomes
+    from controller.reconciler.poll_schedule import PollSchedule
     from controller.reconciler.status_store import StatusStore
     from controller.settings import ControllerSettings
-    from entrypackage.kubernetes import Kind, Object
     from entrypackage.resource import Attempt, EntryPackage
 
 HOLDER_PAUSE_SECONDS: Final = 2.0
@@ -47,8 +49,9 @@ class JobSteps:
     benchling: BenchlingClient
     settings: ControllerSettings
     events: EventRecorder
-    exporting: Exporting
     outcomes: Outcomes
+    order_secrets: OrderSecrets
+    polls: PollSchedule
     monotonic: Callable[[], float]
 
     async def make_order(self, package: EntryPackage) -> None:
@@ -85,7 +88,7 @@ class JobSteps:
             links = await self.benchling.link_names(entry_links(entry), cap=self.settings.name_lookups)
             sizes = await self._attachment_sizes(entry) if attempt.re_exports else {}
         except BenchlingFailure as failure:
-            await self.exporting.handle_failed_poll(package, failure)
+            await self.polls.handle_failed_poll(package, failure)
             return
         if not is_usable_display_id(entry.display_id):
             raise Failure(FailureClass.PROVIDER_REJECTED, "The entry's display id can no longer name a package.")
@@ -103,9 +106,7 @@ class JobSteps:
                 datetime.now(UTC),
             ),
         )
-        await self.outcomes.delete_order(package, attempt.number, keep=encoded.digest)
-        for secret in build_secrets(package, attempt, encoded):
-            await self._create_or_adopt(SECRETS, package, secret)
+        await self.order_secrets.write(package, attempt, encoded)
 
     async def _attachment_sizes(self, entry: Entry) -> dict[str, int]:
         """Return the sizes of the entry's attachments, by which those that an export lacks are told; one call each."""
@@ -117,17 +118,6 @@ class JobSteps:
                     sizes[file_id] = file.size
         return sizes
 
-    async def _create_or_adopt(self, kind: Kind, package: EntryPackage, body: Object) -> Object:
-        """Create an object of ours; one that is there already must be ours."""
-        try:
-            return await self.store.kubernetes.create(kind, self.store.namespace, body)
-        except AlreadyExistsError:
-            known = await self.store.kubernetes.get(kind, self.store.namespace, body["metadata"]["name"])
-            if controlling_owner(known) != package.metadata.uid:
-                name = body["metadata"]["name"]
-                raise Failure(FailureClass.INTERNAL, f"The {kind.plural} name {name} belongs to another.") from None
-            return known
-
     async def _create_job(self, package: EntryPackage) -> None:
         tracked, attempt = self.store.tracked(package), current_attempt(package)
         facts = package.status.entry
@@ -137,8 +127,15 @@ class JobSteps:
         destination = identity.destination_hash(self.settings.destination.bucket, name)
         if not await self._destination_is_free(package, attempt, destination, tracked):
             return
-        body = build_job(package, attempt, destination, self.settings.packager, self.settings.timing)
-        job = read_job(await self._create_or_adopt(JOBS, package, body))
+        body = build_job(
+            package,
+            attempt,
+            destination,
+            volume_sources(package, attempt),
+            self.settings.packager,
+            self.settings.timing,
+        )
+        job = read_job(await create_or_adopt(self.store.kubernetes, self.store.namespace, JOBS, package, body))
         reference = JobRef(name=job.name, uid=job.uid, created_at=job.created_at)
         package = await self.store.record(package, lambda status: transitions.record_job(status, reference))
         await self.events.post(package, Reason.JOB_CREATED, f"Job {job.name} streams the archive to S3.")

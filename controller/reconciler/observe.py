@@ -8,8 +8,9 @@ from pydantic import ValidationError
 
 from controller.decisions.jobs import read_job, read_pod
 from controller.decisions.plan import Observation
+from controller.reconciler.order_secrets import OrderSecrets
 from entrypackage import identity
-from entrypackage.kubernetes import ENTRY_PACKAGES, JOBS, PODS, SECRETS, NotFoundError
+from entrypackage.kubernetes import ENTRY_PACKAGES, JOBS, PODS, NotFoundError
 from entrypackage.resource import EntryPackage
 
 if TYPE_CHECKING:
@@ -44,6 +45,7 @@ class Observer:
         self._in_flight = in_flight
         self._recovery = recovery
         self._has_capacity = has_capacity
+        self._order_secrets = OrderSecrets(kubernetes, namespace)
 
     async def read(self, key: str) -> EntryPackage | None:
         """Return the object, or None if it is gone; raises `UnreadableObjectError`."""
@@ -92,24 +94,7 @@ class Observer:
     async def _order_present(self, package: EntryPackage, attempt: Attempt | None) -> bool:
         if attempt is None or attempt.order_digest is None or attempt.job is not None or attempt.failure is not None:
             return False
-        selector = order_selector(package, attempt.number)
-        found = {
-            secret["metadata"]["name"]
-            async for secret in self._kubernetes.pages(SECRETS, self._namespace, labels=selector, metadata_only=True)
-        }
-        wanted = {
-            identity.secret_name(package.metadata.uid, attempt.number, attempt.order_digest, part)
-            for part in range(attempt.order_parts or 0)
-        }
-        return bool(wanted) and wanted <= found
-
-
-def order_selector(package: EntryPackage, attempt: int) -> str:
-    """Return the label selector of an attempt's order Secrets."""
-    return (
-        f"{identity.LABEL_OWNER}={package.metadata.uid},{identity.LABEL_ATTEMPT}={attempt},"
-        f"{identity.LABEL_COMPONENT}={identity.COMPONENT_ORDER}"
-    )
+        return await self._order_secrets.is_complete(package, attempt)
 
 
 def parse_package(body: object) -> EntryPackage:

@@ -9,11 +9,8 @@ from typing import TYPE_CHECKING
 
 from controller import metrics
 from controller.decisions import transitions
-from controller.reconciler.observe import order_selector
-from entrypackage import identity
 from entrypackage.conditions import Reason
 from entrypackage.failures import POLICIES
-from entrypackage.kubernetes import SECRETS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,6 +18,7 @@ if TYPE_CHECKING:
 
     from controller.benchling.errors import BenchlingFailure
     from controller.reconciler.events import EventRecorder
+    from controller.reconciler.order_secrets import OrderSecrets
     from controller.reconciler.status_store import StatusStore
     from controller.settings import RetrySettings
     from entrypackage.failures import FailureClass
@@ -35,6 +33,7 @@ class Outcomes:
     """Writes and announces outcomes."""
 
     store: StatusStore
+    order_secrets: OrderSecrets
     events: EventRecorder
     retry: RetrySettings
     random: Random
@@ -68,7 +67,7 @@ class Outcomes:
         await self._announce_failure(package)
         attempt = package.status.attempt
         if attempt is not None and attempt.order_digest is not None and attempt.job is None:
-            await self.delete_order(package, attempt.number)
+            await self.order_secrets.delete(package, attempt.number)
 
     def _failed(
         self, status: Status, failure: FailureClass, message: str, *, touched: bool = False, progress: int = 0
@@ -109,15 +108,3 @@ class Outcomes:
         begun = transitions.begin(package, None, now)
         status = self._failed(begun, failure.failure, failure.message)
         await self._announce_failure(await self.store.decide(package, status))
-
-    async def delete_order(self, package: EntryPackage, attempt: int, keep: str | None = None) -> None:
-        selector = order_selector(package, attempt)
-        found = [
-            secret["metadata"]
-            async for secret in self.store.kubernetes.pages(
-                SECRETS, self.store.namespace, labels=selector, metadata_only=True
-            )
-        ]
-        for metadata in found:
-            if keep is None or metadata["labels"].get(identity.LABEL_ORDER) != keep[:16]:
-                await self.store.kubernetes.delete(SECRETS, self.store.namespace, metadata["name"], uid=metadata["uid"])

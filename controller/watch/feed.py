@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from controller import metrics
 from controller.decisions.conditions import in_progress
 from controller.decisions.transitions import pending_triggers
 from controller.reconciler.observe import UnreadableObjectError, parse_package
+from controller.reconciler.order_secrets import OrderSecrets
 from controller.watch.work_queue import Urgency
-from entrypackage import identity
-from entrypackage.kubernetes import ENTRY_PACKAGES, JOBS, SECRETS
+from entrypackage.kubernetes import ENTRY_PACKAGES
 from entrypackage.resource import KIND
 
 if TYPE_CHECKING:
@@ -22,8 +22,6 @@ if TYPE_CHECKING:
     from entrypackage.resource import EntryPackage
 
 log = logging.getLogger(__name__)
-
-_OURS: Final = f"{identity.LABEL_MANAGED_BY}={identity.MANAGED_BY}"
 
 
 def urgency_of(package: EntryPackage) -> Urgency:
@@ -83,7 +81,8 @@ class Feed:
         """Replace what is known by a full list and look at every object; then remove orders that nobody needs."""
         before = set(self._known)
         # Orders first: one that is made while the rest is read belongs to an attempt that is not known yet.
-        orders = await self._orders()
+        order_secrets = OrderSecrets(self.kubernetes, self.namespace)
+        orders = await order_secrets.list_all()
         owners: set[str] = set()
         in_use: set[tuple[str, int]] = set()
         listed: dict[str, str] = {}
@@ -105,29 +104,4 @@ class Feed:
             self.queue.add(missed)
         made_meanwhile = {name: uid for name, uid in self._known.items() if name not in before}
         self._known = {**made_meanwhile, **listed}
-        await self._remove_unused(orders, in_use, owners)
-
-    async def _orders(self) -> list[Object]:
-        """Return the metadata of all order Secrets."""
-        labels = f"{_OURS},{identity.LABEL_COMPONENT}={identity.COMPONENT_ORDER}"
-        pages = self.kubernetes.pages(SECRETS, self.namespace, labels=labels, metadata_only=True)
-        return [secret["metadata"] async for secret in pages]
-
-    async def _remove_unused(self, orders: list[Object], in_use: set[tuple[str, int]], owners: set[str]) -> None:
-        """Delete order Secrets without a Job whose attempt is over: a crash left them between two writes.
-
-        Sound only if the orders were read before the objects, and these before the Jobs.
-        """
-        jobs = self.kubernetes.pages(JOBS, self.namespace, labels=_OURS, metadata_only=True)
-        needed = in_use | {_attempt_of(job["metadata"]) async for job in jobs}
-        for order in orders:
-            owner, attempt = _attempt_of(order)
-            if owner in owners and (owner, attempt) not in needed:
-                log.info("removing an unused order", extra={"secret": order["name"]})
-                await self.kubernetes.delete(SECRETS, self.namespace, order["name"], uid=order["uid"])
-
-
-def _attempt_of(metadata: Object) -> tuple[str, int]:
-    labels = metadata.get("labels") or {}
-    number = labels.get(identity.LABEL_ATTEMPT, "")
-    return labels.get(identity.LABEL_OWNER, ""), int(number) if number.isdecimal() else 0
+        await order_secrets.sweep(orders, in_use, owners)

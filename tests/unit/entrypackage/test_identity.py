@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from entrypackage.identity import destination_hash, job_name, object_name, secret_name
+from entrypackage.identity import destination_hash, job_name, object_name
 
 DNS_SUBDOMAIN = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")
 LABEL_VALUE = re.compile(r"[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?")
@@ -50,8 +50,7 @@ def test_a_destination_is_a_label_value(bucket: str, package: str) -> None:
     assert LABEL_VALUE.fullmatch(destination_hash(bucket, package))
 
 
-def test_jobs_and_secrets_carry_uid_attempt_and_digest_within_63_characters() -> None:
+def test_jobs_carry_uid_attempt_and_digest_within_63_characters() -> None:
     digest = "f" * 64
     assert job_name(UID, 7, digest) == "epkg-0123456789abcdef-a7-ffffffffff"
-    assert secret_name(UID, 7, digest, 2) == "epkg-0123456789abcdef-a7-ffffffffff-2"
-    assert len(secret_name(UID, 10**12, digest, 999)) <= 63
+    assert len(job_name(UID, 10**12, digest)) <= 59

@@ -1,21 +1,14 @@
-"""The Job and the Secrets: what the design demands of them, and how an outcome is read."""
+"""The Job: what the design demands of it, and how its outcome is read."""
 
 from __future__ import annotations
 
-import base64
-import json
-
 import pytest
-from pydantic import SecretStr
 
-from controller.decisions.jobs import build_job, build_secrets, read_job, read_outcome, read_pod
+from controller.decisions.jobs import build_job, read_job, read_outcome, read_pod
 from controller.settings import PackagerSettings
 from entrypackage.failures import EXIT_CODES, FailureClass
-from entrypackage.order import Archive, Destination, Order, Owner, decode_order, encode_order
-from entrypackage.trigger import Taken
 from tests.support.situations import (
     DIGEST,
-    ENTRY,
     TIMING,
     UID,
     ago,
@@ -29,25 +22,12 @@ from tests.support.situations import (
 )
 
 PACKAGER = PackagerSettings(image="packager:1", service_account="packager", env={"AWS_REGION": "eu-west-1"})
-ADDRESS = "https://archive.example/export.zip?X-Amz-Signature=hidden"
-
-
-def order() -> Order:
-    return Order(
-        owner=Owner(namespace="lab", name="etr", uid=UID),
-        attempt=1,
-        trigger=event(),
-        taken=Taken(event_id="evt_1"),
-        entry={"id": ENTRY},
-        benchling_base_url="https://example.benchling.com",
-        archive=Archive(url=SecretStr(ADDRESS)),
-        destination=Destination(bucket="bucket", prefix="benchling", display_id="EXP1", queue_url="https://sqs/q"),
-    )
+SOURCES = [{"secret": {"name": f"order-{number}"}} for number in range(2)]
 
 
 def test_the_job_is_as_the_rules_demand() -> None:
     current = attempt(order_digest=DIGEST, order_parts=2)
-    body = build_job(package(with_attempt(current), event=event()), current, "there", PACKAGER, TIMING)
+    body = build_job(package(with_attempt(current), event=event()), current, "there", SOURCES, PACKAGER, TIMING)
     spec, pod = body["spec"], body["spec"]["template"]["spec"]
     container = pod["containers"][0]
 
@@ -60,7 +40,7 @@ def test_the_job_is_as_the_rules_demand() -> None:
     assert pod["automountServiceAccountToken"] is False
     assert pod["securityContext"]["runAsNonRoot"] is True
     assert container["securityContext"]["capabilities"] == {"drop": ["ALL"]}
-    assert len(pod["volumes"][0]["projected"]["sources"]) == 2
+    assert pod["volumes"][0]["projected"]["sources"] == SOURCES
     assert len(body["metadata"]["name"]) <= 63
     assert body["metadata"]["ownerReferences"] == [
         {
@@ -71,22 +51,6 @@ def test_the_job_is_as_the_rules_demand() -> None:
             "controller": True,
         }
     ]
-
-
-def test_the_secrets_carry_the_order_and_the_job_does_not() -> None:
-    encoded = encode_order(order(), part_bytes=100)
-    current = attempt(order_digest=encoded.digest, order_parts=len(encoded.parts))
-    given = package(with_attempt(current), event=event())
-
-    secrets = build_secrets(given, current, encoded)
-    parts = [base64.b64decode(value) for secret in secrets for value in secret["data"].values()]
-
-    assert len(secrets) > 2
-    assert all(secret["immutable"] for secret in secrets)
-    assert len({secret["metadata"]["name"] for secret in secrets}) == len(secrets)
-    assert decode_order(parts, encoded.digest).archive.url.get_secret_value() == ADDRESS
-    assert "hidden" not in json.dumps(build_job(given, current, "there", PACKAGER, TIMING))
-    assert "hidden" not in repr(order())
 
 
 FINISHED = job(finished_at=ago(1), reason="PodFailurePolicy")
