@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final, Literal, Self
 
 import aiohttp
 from kubernetes.aio import config as kube_config
@@ -19,18 +20,25 @@ from kubernetes.aio.client import ApiClient, Configuration
 from entrypackage.resource import GROUP, PLURAL, VERSION
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncGenerator, AsyncIterator, Callable
 
 Object = dict[str, Any]
 """A Kubernetes object as JSON."""
 
 REQUEST_SECONDS: Final = 30.0
 PAGE_SIZE: Final = 500
+_WATCH_SECONDS: Final = 300
+# A server that ends watches at once is not asked in a tight loop.
+_SHORTEST_WATCH_SECONDS: Final = 1.0
+_METADATA_FORM: Final = "application/json;as=PartialObjectMetadata{};g=meta.k8s.io;v=v1"
 
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """A namespaced kind of object and where the API server keeps it."""
+    """A kind of object and where the API server keeps it.
+
+    Where a namespace is asked for, an empty one means all of them; kinds outside namespaces have no other.
+    """
 
     api: str
     """The path of its group and version, such as api/v1."""
@@ -44,6 +52,21 @@ SECRETS: Final = Kind("api/v1", "secrets")
 CONFIG_MAPS: Final = Kind("api/v1", "configmaps")
 EVENTS: Final = Kind("api/v1", "events")
 LEASES: Final = Kind("apis/coordination.k8s.io/v1", "leases")
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectList:
+    """All objects that a watch covers, at its start and after changes were missed."""
+
+    items: list[Object]
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectChange:
+    """One change that a watch saw; `item` is the object after it, of a deleted one its last state."""
+
+    type: Literal["ADDED", "MODIFIED", "DELETED"]
+    item: Object
 
 
 class KubernetesError(Exception):
@@ -172,18 +195,53 @@ class Kubernetes:
         self, kind: Kind, namespace: str, *, labels: str = "", fields: str = "", metadata_only: bool = False
     ) -> AsyncIterator[Object]:
         """Yield all objects that match. A continue token that expired ends in `KubernetesError` 410: list anew."""
+        async for page in self._pages(kind, namespace, labels, fields, metadata_only=metadata_only):
+            for item in page.get("items") or []:
+                yield item
+
+    async def _pages(
+        self, kind: Kind, namespace: str, labels: str, fields: str, *, metadata_only: bool
+    ) -> AsyncIterator[Object]:
         query = {"limit": str(PAGE_SIZE), "labelSelector": labels, "fieldSelector": fields}
-        accept = "application/json"
-        if metadata_only:
-            accept = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
+        accept = _METADATA_FORM.format("List") if metadata_only else "application/json"
         token = ""
         while True:
             page = await self._request("GET", _path(kind, namespace), query={**query, "continue": token}, accept=accept)
-            for item in page.get("items") or []:
-                yield item
+            yield page
             token = page["metadata"].get("continue") or ""
             if not token:
                 return
+
+    async def watch(
+        self, kind: Kind, namespace: str, *, labels: str = "", metadata_only: bool = False
+    ) -> AsyncGenerator[ObjectList | ObjectChange]:
+        """Yield all objects that match, then every change of one, without an end.
+
+        Where the API server no longer has the changes since the last one (410), another `ObjectList` comes. Raises
+        `KubernetesError`, as `UnreachableError` when the API server goes away; a new watch begins with a list again.
+        """
+        while True:
+            items: list[Object] = []
+            version = ""
+            async for page in self._pages(kind, namespace, labels, "", metadata_only=metadata_only):
+                items += page.get("items") or []
+                version = page["metadata"]["resourceVersion"]
+            yield ObjectList(items)
+            query = {"watch": "1", "allowWatchBookmarks": "true", "labelSelector": labels}
+            query["timeoutSeconds"] = str(_WATCH_SECONDS)
+            accept = _METADATA_FORM.format("") if metadata_only else "application/json"
+            try:
+                while True:
+                    began = time.monotonic()
+                    path = _path(kind, namespace)
+                    async for event in self._stream(path, {**query, "resourceVersion": version}, accept):
+                        version = event["object"]["metadata"]["resourceVersion"]
+                        if event["type"] != "BOOKMARK":
+                            yield ObjectChange(event["type"], event["object"])
+                    await asyncio.sleep(max(0.0, began + _SHORTEST_WATCH_SECONDS - time.monotonic()))
+            except KubernetesError as error:
+                if error.status != 410:
+                    raise
 
     async def create(self, kind: Kind, namespace: str, body: Object) -> Object:
         """Create an object; raises `AlreadyExistsError`, `InvalidError`."""
@@ -231,15 +289,7 @@ class Kubernetes:
         content: str = "application/json",
         accept: str = "application/json",
     ) -> Object:
-        used = [(key, value) for key, value in (query or {}).items() if value]
-        _, url, headers, sent, _ = await self._client.param_serialize(
-            method,
-            path,
-            query_params=used,
-            header_params={"Accept": accept, "Content-Type": content},
-            body=body,
-            auth_settings=["BearerToken"],
-        )
+        url, headers, sent = await self._prepare(method, path, query, body, content, accept)
         if self._before_write is not None and method != "GET":
             self._before_write()
         try:
@@ -255,6 +305,48 @@ class Kubernetes:
         answer: Object = json.loads(received)
         return answer
 
+    async def _stream(self, path: str, query: dict[str, str], accept: str) -> AsyncIterator[Object]:
+        """Yield the events of one watch until the API server ends it; an event of type ERROR is raised."""
+        url, headers, _ = await self._prepare("GET", path, query, None, "application/json", accept)
+        timeout = aiohttp.ClientTimeout(
+            total=None, sock_connect=self._timeout, sock_read=_WATCH_SECONDS + self._timeout
+        )
+        try:
+            response = await self._client.call_api("GET", url, header_params=headers, _request_timeout=timeout)
+            async with response.response as answer:
+                if answer.status >= 400:
+                    raise _error(answer.status, await answer.read())
+                rest = b""
+                async for chunk in answer.content.iter_any():
+                    *lines, rest = (rest + chunk).split(b"\n")
+                    for line in lines:
+                        event: Object = json.loads(line)
+                        if event["type"] == "ERROR":
+                            raise _error(event["object"].get("code", 500), json.dumps(event["object"]).encode())
+                        yield event
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise UnreachableError(0, "Unreachable", f"watching {path}: {type(error).__name__}") from error
+
+    async def _prepare(
+        self,
+        method: str,
+        path: str,
+        query: dict[str, str] | None,
+        body: Object | list[Object] | None,
+        content: str,
+        accept: str,
+    ) -> tuple[str, dict[str, str], Any]:
+        used = [(key, value) for key, value in (query or {}).items() if value]
+        _, url, headers, sent, _ = await self._client.param_serialize(
+            method,
+            path,
+            query_params=used,
+            header_params={"Accept": accept, "Content-Type": content},
+            body=body,
+            auth_settings=["BearerToken"],
+        )
+        return url, headers, sent
+
 
 def _demand_file(kubeconfig: str) -> None:
     """Raise `ConfigurationError` if the file is not there; of that the library would log a line of its own."""
@@ -263,5 +355,5 @@ def _demand_file(kubeconfig: str) -> None:
 
 
 def _path(kind: Kind, namespace: str, name: str = "") -> str:
-    path = f"/{kind.api}/namespaces/{namespace}/{kind.plural}"
+    path = f"/{kind.api}/namespaces/{namespace}/{kind.plural}" if namespace else f"/{kind.api}/{kind.plural}"
     return f"{path}/{name}" if name else path

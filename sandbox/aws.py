@@ -37,7 +37,7 @@ _STOP_POLL_SECONDS = 0.1
 
 
 @dataclass(frozen=True)
-class Addresses:
+class AwsAddresses:
     """Where the sandbox's S3 and SQS are."""
 
     s3: str
@@ -168,16 +168,16 @@ async def _is_healthy(url: str) -> bool:
     return False
 
 
-def make_bucket_and_queue(s3: str, sqs: str, bucket: str, queue: str) -> Addresses:
+def make_bucket_and_queue(s3: str, sqs: str, bucket: str, queue: str) -> AwsAddresses:
     """Make a versioned bucket and a queue (FIFO if its name says so) unless they are there."""
-    addresses = Addresses(s3, sqs, bucket, queue_url="")
+    addresses = AwsAddresses(s3, sqs, bucket, queue_url="")
     s3_client = addresses.s3_client()
     if bucket not in [found["Name"] for found in s3_client.list_buckets()["Buckets"]]:
         s3_client.create_bucket(Bucket=bucket)
     s3_client.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"})
     attributes = {"FifoQueue": "true"} if queue.endswith(".fifo") else {}
     queue_url = addresses.sqs_client().create_queue(QueueName=queue, Attributes=attributes)["QueueUrl"]  # type: ignore[arg-type]
-    return Addresses(s3, sqs, bucket, queue_url)
+    return AwsAddresses(s3, sqs, bucket, queue_url)
 
 
 async def serve(bucket: str, queue: str, port: int, folder: Path | None) -> None:

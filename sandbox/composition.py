@@ -60,11 +60,11 @@ class Sandbox:
 
     control_plane: Address
     programs: Programs
-    aws: aws.Addresses
+    aws: aws.AwsAddresses
     simulator: Json
     """The simulator's ready line: api, tenant, jwks, control, clientId, appDefinitionId, ..."""
     fargate: Json
-    """The local Fargate's ready line: control, kubelet, network, isolation."""
+    """The local Fargate's ready line: control, log_server, network, isolation."""
     webhook_url: str
     """Where the simulator sends webhooks: the ingress."""
 
@@ -193,7 +193,7 @@ class Sandbox:
         if self.options.s3_on_disk:
             arguments += ["--s3-folder", str(self.folder / "s3")]
         ready = await self._pieces.start_piece("aws", arguments)
-        self.aws = aws.Addresses(ready["s3"], ready["sqs"], ready["bucket"], ready["queue_url"])
+        self.aws = aws.AwsAddresses(ready["s3"], ready["sqs"], ready["bucket"], ready["queue_url"])
 
     async def _start_simulator(self) -> None:
         arguments: list[str | Path] = ["sandbox.simulator", "serve", "--folder", self.folder / "benchling"]

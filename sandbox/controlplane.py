@@ -24,7 +24,7 @@ from typing import Any, Self
 import httpx
 import yaml
 
-from sandbox.certificates import Authority, write_key, write_public_key
+from sandbox.certificates import Authority, write_signing_key
 from sandbox.processes import Child, Run, announce_ready, die_with_parent, run_program
 from sandbox.toolchain import Programs, Toolchain
 
@@ -238,7 +238,7 @@ def _write_files(folder: Path, port: int) -> Address:
     authority = Authority(folder)
     names = ["127.0.0.1", "localhost", "kubernetes", "kubernetes.default", "kubernetes.default.svc"]
     authority.issue_server("kube-apiserver", names)
-    write_public_key(write_key(folder / "service-account.key"), folder / "service-account.pub")
+    write_signing_key(folder / "service-account.key", folder / "service-account.pub")
     tokens = {user: secrets.token_hex(16) for user in USERS}
     _write_private(
         folder / "tokens.csv",
@@ -330,6 +330,8 @@ def _controller_manager_command(program: Path, address: Address) -> list[str | P
         "--use-service-account-credentials",
         f"--service-account-private-key-file={folder}/service-account.key",
         f"--root-ca-file={address.ca_file}",
+        # They refuse the pods' loopback addresses with a Warning each time; the ingress reads pods itself.
+        "--controllers=*,-endpoints-controller,-endpointslice-controller,-endpointslice-mirroring-controller",
         # The defaults (20 requests per second) bound Jobs to three per second.
         "--kube-api-qps=300",
         "--kube-api-burst=500",

@@ -15,9 +15,8 @@ from typing import Any
 
 from entrypackage.identity import object_name
 from sandbox.composition import Options, Sandbox
-from sandbox.fargate.bill import BillLine
+from sandbox.fargate.bill import BillLine, Ledger
 from sandbox.fargate.bill import table as bill_table
-from sandbox.fargate.ledger import Ledger
 from sandbox.processes import SandboxError, die_with_parent, run_program
 from sandbox.simulator.control import Control
 from sandbox.toolchain import Toolchain

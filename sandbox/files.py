@@ -6,7 +6,7 @@ import sys
 
 import botocore.exceptions
 
-from sandbox.aws import Addresses
+from sandbox.aws import AwsAddresses
 
 
 def main(arguments: list[str]) -> int:
@@ -18,7 +18,7 @@ def main(arguments: list[str]) -> int:
         print("error: Which sandbox? Source the file that `make sandbox` names first.", file=sys.stderr)
         return 1
     try:
-        return _show(Addresses(endpoint, "", bucket, ""), given.key)
+        return _show(AwsAddresses(endpoint, "", bucket, ""), given.key)
     except botocore.exceptions.EndpointConnectionError:
         print(f"error: No S3 answers at {endpoint}: is that sandbox still running?", file=sys.stderr)
         return 1
@@ -26,7 +26,7 @@ def main(arguments: list[str]) -> int:
         return 0
 
 
-def _show(addresses: Addresses, key: str) -> int:
+def _show(addresses: AwsAddresses, key: str) -> int:
     client = addresses.s3_client()
     pages = client.get_paginator("list_objects_v2").paginate(Bucket=addresses.bucket, Prefix=key)
     found = [item for page in pages for item in page.get("Contents", [])]

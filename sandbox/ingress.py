@@ -16,8 +16,8 @@ import aiohttp
 from aiohttp import web
 from yarl import URL
 
-from sandbox.fargate.api import Api, KubeconfigError, read_kubeconfig
-from sandbox.fargate.informer import Informer
+from entrypackage.kubernetes import PODS, ConfigurationError, Kind
+from sandbox.kubernetes import INGRESSES, SERVICES, ClusterApi, Informer
 from sandbox.processes import SandboxError, announce_ready, run_program, stopped_by_signal
 from sandbox.routes import Json, Target, find_backend, find_targets
 
@@ -31,11 +31,11 @@ _HOP_BY_HOP = frozenset(
 
 
 class Objects:
-    """What a watch has told about one kind of object."""
+    """All objects of one kind, as a watch keeps them."""
 
-    def __init__(self, api: Api, path: str) -> None:
+    def __init__(self, api: ClusterApi, kind: Kind) -> None:
         self._by_uid: dict[str, Json] = {}
-        self._informer = Informer(api, path, self._replace, self._change)
+        self._informer = Informer(api, kind, "", self._replace, self._change)
 
     async def run(self) -> None:
         await self._informer.run()
@@ -59,11 +59,11 @@ class Objects:
 class LoadBalancer:
     """Takes turns among a Service's ready pods; a pod that can't be connected to is passed over."""
 
-    def __init__(self, api: Api, classes: frozenset[str]) -> None:
+    def __init__(self, api: ClusterApi, classes: frozenset[str]) -> None:
         self._classes = classes
-        self._ingresses = Objects(api, "/apis/networking.k8s.io/v1/ingresses")
-        self._services = Objects(api, "/api/v1/services")
-        self._pods = Objects(api, "/api/v1/pods")
+        self._ingresses = Objects(api, INGRESSES)
+        self._services = Objects(api, SERVICES)
+        self._pods = Objects(api, PODS)
         self._turn = itertools.count()
         self._session: aiohttp.ClientSession | None = None
 
@@ -132,12 +132,12 @@ def _verbatim(url: str) -> URL:
 async def serve(kubeconfig: Path, classes: frozenset[str], port: int) -> None:
     """Serve until a signal says to stop."""
     try:
-        connection = read_kubeconfig(kubeconfig)
-    except KubeconfigError as error:
+        api = await ClusterApi.connect(str(kubeconfig))
+    except ConfigurationError as error:
         raise SandboxError(str(error)) from error
     async with contextlib.AsyncExitStack() as stack:
         stop = await stack.enter_async_context(stopped_by_signal())
-        api = await stack.enter_async_context(Api(connection))
+        await stack.enter_async_context(api)
         balancer = LoadBalancer(api, classes)
         await stack.enter_async_context(balancer.running())
         application = web.Application(client_max_size=_LARGEST_BODY)

@@ -3,7 +3,7 @@
 import copy
 from typing import Any
 
-from sandbox.aws import REGION, Addresses
+from sandbox.aws import REGION, AwsAddresses
 
 Json = dict[str, Any]
 
@@ -11,7 +11,7 @@ BENCHLING_SECRET = "benchling-app"
 AWS_SECRET = "aws-credentials"
 
 
-def sandbox_values(simulator: Json, addresses: Addresses) -> Json:
+def sandbox_values(simulator: Json, addresses: AwsAddresses) -> Json:
     """Return chart values that lead to the simulator (its ready line) and the sandbox's S3 and SQS."""
     definition = simulator["appDefinitionId"]
     return {

@@ -7,7 +7,6 @@ import asyncio
 import ipaddress
 import json
 import logging
-import shutil
 import signal
 import sys
 from contextlib import suppress
@@ -16,19 +15,19 @@ from typing import TYPE_CHECKING
 
 from pydantic import TypeAdapter
 
+from entrypackage.kubernetes import ConfigurationError
 from sandbox.fargate.addresses import claim_network
-from sandbox.fargate.api import Api, Connection, KubeconfigError, read_kubeconfig
 from sandbox.fargate.backoff import Backoff
-from sandbox.fargate.bill import table
+from sandbox.fargate.bill import Ledger, table
 from sandbox.fargate.clock import unix_now
-from sandbox.fargate.control import Control
+from sandbox.fargate.control import NodeControl
 from sandbox.fargate.images import default_images, load_images
 from sandbox.fargate.isolation import adopt_orphans, best_isolation, works
-from sandbox.fargate.kubelet import KubeletServer
-from sandbox.fargate.ledger import Ledger
+from sandbox.fargate.log_server import LogServer
 from sandbox.fargate.node import FargateNode
-from sandbox.fargate.profiles import Profile, Selector
-from sandbox.fargate.settings import Delay, Settings
+from sandbox.fargate.refusal import Profile, Selector
+from sandbox.fargate.settings import Delay, NodeSettings
+from sandbox.kubernetes import ClusterApi
 
 if TYPE_CHECKING:
     from sandbox.fargate.addresses import Network
@@ -77,16 +76,14 @@ def _profiles(arguments: argparse.Namespace) -> tuple[Profile, ...]:
     return tuple(found)
 
 
-def _settings(arguments: argparse.Namespace) -> Settings:
+def _settings(arguments: argparse.Namespace) -> NodeSettings:
     if arguments.kubeconfig is None:
         raise UsageError("no API server: give --kubeconfig FILE")
-    if shutil.which("nsenter") is None and arguments.isolation != "none":
-        raise UsageError("the program nsenter is not there: install util-linux, or use --isolation none")
     if arguments.isolation not in ("auto", "none") and not works(arguments.isolation):
         raise UsageError(f"--isolation {arguments.isolation} does not work on this machine; use --isolation auto")
     try:
         images = load_images(arguments.images) if arguments.images else []
-        return Settings(
+        return NodeSettings(
             folder=arguments.folder.absolute(),
             profiles=_profiles(arguments),
             images=tuple(images or default_images(arguments.python.absolute())),
@@ -118,19 +115,19 @@ def _network(arguments: argparse.Namespace) -> Network:
         raise UsageError(f"--pod-network {arguments.pod_network}: {error}") from error
 
 
-async def _serve(settings: Settings, connection: Connection, network: Network, control_port: int) -> None:
+async def _serve(settings: NodeSettings, kubeconfig: Path, network: Network, control_port: int) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     if settings.isolation != "none":
         adopt_orphans()
-    kubelet = KubeletServer(settings.folder / "logs")
-    port = await kubelet.start()
-    async with Api(connection) as api:
+    log_server = LogServer(settings.folder / "logs")
+    port = await log_server.start()
+    async with await ClusterApi.connect(str(kubeconfig)) as api:
         node = FargateNode(settings, api, network, port)
-        kubelet.node = node
-        control = Control(node, api)
+        log_server.node = node
+        control = NodeControl(node, api)
         try:
             url = await control.start(control_port)
         except OSError as error:
@@ -140,14 +137,14 @@ async def _serve(settings: Settings, connection: Connection, network: Network, c
         ready = asyncio.create_task(node.ready.wait())
         await asyncio.wait([work, stopping, ready], return_when=asyncio.FIRST_COMPLETED)
         if node.ready.is_set():
-            facts = {"control": url, "kubelet": port, "network": str(network), "isolation": settings.isolation}
+            facts = {"control": url, "log_server": port, "network": str(network), "isolation": settings.isolation}
             print(json.dumps({"ready": True, **facts}), flush=True)
         await asyncio.wait([work, stopping], return_when=asyncio.FIRST_COMPLETED)
         work.cancel()
         with suppress(asyncio.CancelledError):
             await work
         await control.close()
-        await kubelet.close()
+        await log_server.close()
 
 
 def main() -> int:
@@ -159,11 +156,10 @@ def main() -> int:
         return 0
     try:
         settings = _settings(arguments)
-        connection = read_kubeconfig(arguments.kubeconfig)
         settings.folder.mkdir(parents=True, exist_ok=True)
         network, holder = (_network(arguments), None) if arguments.pod_network else claim_network(settings.folder)
-        asyncio.run(_serve(settings, connection, network, arguments.control_port))
-    except (UsageError, KubeconfigError, OSError, RuntimeError) as error:
+        asyncio.run(_serve(settings, arguments.kubeconfig, network, arguments.control_port))
+    except (UsageError, ConfigurationError, OSError, RuntimeError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     if holder is not None:

@@ -14,6 +14,7 @@ from sandbox.fargate.sizes import Size
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from pathlib import Path
 
 VCPU_HOUR = 0.04048
 GIGABYTE_HOUR = 0.004445
@@ -97,6 +98,45 @@ class BillLine(BaseModel):
         )
 
 
+class Ledger:
+    """The charges of one sandbox folder; open ones survive the node program.
+
+    `bill.jsonl` holds the pods that are gone, `open/` one file for each that is not.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        """Use this sandbox folder, making what is missing."""
+        self._open = folder / "open"
+        self._closed = folder / "bill.jsonl"
+        self._open.mkdir(parents=True, exist_ok=True)
+
+    def put(self, charge: Charge) -> None:
+        """Record the state of a pod's charge."""
+        file = self._open / f"{charge.uid}.json"
+        fresh = file.with_suffix(".new")
+        fresh.write_text(charge.model_dump_json())
+        fresh.replace(file)
+
+    def close(self, charge: Charge) -> None:
+        """Move a charge whose pod is gone to the bill; it must have `gone_at`."""
+        assert charge.gone_at is not None
+        line = BillLine.of(charge, charge.gone_at)
+        with self._closed.open("a") as file:
+            file.write(line.model_dump_json() + "\n")
+        (self._open / f"{charge.uid}.json").unlink(missing_ok=True)
+
+    def open_charges(self) -> list[Charge]:
+        """The charges of pods that were not gone when last recorded."""
+        return [Charge.model_validate_json(file.read_bytes()) for file in sorted(self._open.glob("*.json"))]
+
+    def lines(self, now: float) -> list[BillLine]:
+        """Every line of the bill, pods that are still there billed up to `now` (Unix seconds)."""
+        closed = self._closed.read_text().splitlines() if self._closed.exists() else []
+        done = [BillLine.model_validate_json(line) for line in closed]
+        known = {line.uid for line in done}
+        return done + [BillLine.of(one, now) for one in self.open_charges() if one.uid not in known]
+
+
 class Total(BaseModel):
     """The sum of a bill."""
 
@@ -137,14 +177,15 @@ def table(lines: Iterable[BillLine]) -> str:
 
 
 def _row(line: BillLine) -> tuple[str, ...]:
-    peak = f"{max(line.peak_rss_bytes.values()) / 2**20:.0f}Mi" if line.peak_rss_bytes else "-"
+    peak = max(line.peak_rss_bytes.values(), default=0)
+    # A pod that has not ended has no exit reason; one that never ran was not measured.
     return (
         f"{line.namespace}/{line.pod}",
         f"{line.owner_kind}/{line.owner_name}" if line.owner_kind else "-",
         line.size,
         f"{line.seconds_running:.1f}s",
         f"{line.seconds_kept:.1f}s",
-        peak,
-        "still there" if line.open and not line.exit_reason else line.exit_reason,
+        f"{peak / 2**20:.0f}Mi" if peak else "-",
+        line.exit_reason or "running",
         f"{line.dollars:.6f}",
     )

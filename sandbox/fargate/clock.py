@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
+from contextlib import suppress
 from datetime import UTC, datetime
 
 _EPOCH = time.time() - time.monotonic()
@@ -35,3 +37,30 @@ def parse_rfc3339(text: str) -> float:
 
 def _leading_digits(text: str) -> str:
     return text[: len(text) - len(text.lstrip("0123456789"))]
+
+
+class Grace:
+    """The seconds that containers have to end; a second deletion with a shorter grace brings the end forward."""
+
+    def __init__(self, seconds: float) -> None:
+        """Start the clock."""
+        self._at = time.monotonic() + seconds
+        self._moved = asyncio.Event()
+
+    def shorten(self, seconds: float) -> None:
+        """End it so many seconds from now, if that is earlier."""
+        self._at = min(self._at, time.monotonic() + seconds)
+        self._moved.set()
+
+    @property
+    def left(self) -> float:
+        """Seconds left; never negative."""
+        return max(0.0, self._at - time.monotonic())
+
+    async def over(self) -> None:
+        """Wait until it has passed."""
+        while self.left > 0:
+            self._moved.clear()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self.left):
+                    await self._moved.wait()

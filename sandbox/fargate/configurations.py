@@ -5,21 +5,22 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
+from entrypackage.kubernetes import CONFIG_MAPS, SECRETS
 from sandbox.fargate.environment import Configuration, ConfigurationKey, configuration
-from sandbox.fargate.informer import Informer
+from sandbox.kubernetes import Informer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from sandbox.fargate.api import Api
+    from sandbox.kubernetes import ClusterApi
 
-_PLURALS = {"Secret": "secrets", "ConfigMap": "configmaps"}
+_KINDS = {"Secret": SECRETS, "ConfigMap": CONFIG_MAPS}
 
 
 class Configurations:
     """Reads configurations and tells which ones changed, for the namespaces that pods use."""
 
-    def __init__(self, api: Api, changed: Callable[[str, ConfigurationKey], None]) -> None:
+    def __init__(self, api: ClusterApi, changed: Callable[[str, ConfigurationKey], None]) -> None:
         """`changed(namespace, key)` is called for every object that appears, changes or goes."""
         self._api, self._changed = api, changed
         self._watches: dict[str, list[asyncio.Task[None]]] = {}
@@ -31,7 +32,7 @@ class Configurations:
             self._watch(namespace)
         found = {}
         for kind, name in wanted:
-            raw = await self._api.find(f"/api/v1/namespaces/{namespace}/{_PLURALS[kind]}/{name}")
+            raw = await self._api.find(_KINDS[kind], namespace, name)
             if raw is not None:
                 found[kind, name] = configuration(kind, raw)
         return found
@@ -45,7 +46,7 @@ class Configurations:
     def _watch(self, namespace: str) -> None:
         if namespace in self._watches:
             return
-        self._watches[namespace] = [asyncio.create_task(self._informer(namespace, kind).run()) for kind in _PLURALS]
+        self._watches[namespace] = [asyncio.create_task(self._informer(namespace, kind).run()) for kind in _KINDS]
 
     def _informer(self, namespace: str, kind: str) -> Informer:
         def tell(one: dict[str, Any]) -> None:
@@ -55,6 +56,5 @@ class Configurations:
             for one in items:
                 tell(one)
 
-        path = f"/api/v1/namespaces/{namespace}/{_PLURALS[kind]}"
         # Orders are large, and only pods that name an object read it.
-        return Informer(self._api, path, tell_all, lambda _type, one: tell(one), metadata_only=True)
+        return Informer(self._api, _KINDS[kind], namespace, tell_all, lambda _type, one: tell(one), metadata_only=True)

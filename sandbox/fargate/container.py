@@ -9,17 +9,14 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 from sandbox.fargate.backoff import RestartPolicy, restarts
-from sandbox.fargate.clock import rfc3339
-from sandbox.fargate.cpu import cpu_group, release_cpu_group
-from sandbox.fargate.environment import ConfigurationError, PodFacts, references, resolve
-from sandbox.fargate.expansion import expand
-from sandbox.fargate.grace import Grace
+from sandbox.fargate.clock import Grace, rfc3339
+from sandbox.fargate.environment import ConfigurationError, PodFacts, expand, references, resolve
 from sandbox.fargate.images import Image, find_image
 from sandbox.fargate.isolation import BindMount, ContainerSpec
 from sandbox.fargate.logs import ContainerLog, last_text
-from sandbox.fargate.prober import Prober
-from sandbox.fargate.probes import ProbeState
+from sandbox.fargate.prober import Prober, ProbeState
 from sandbox.fargate.process import ContainerProcess, Exit
+from sandbox.fargate.resources import cpu_group, release_cpu_group
 from sandbox.fargate.sizes import limit_bytes, parse_quantity
 from sandbox.fargate.status import ContainerView, Running, Terminated, Waiting
 
@@ -28,20 +25,19 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from sandbox.fargate.configurations import Configurations
-    from sandbox.fargate.pod import Container, LifecycleAction, Probe
-    from sandbox.fargate.podvolumes import PodVolumes
-    from sandbox.fargate.settings import Settings
+    from sandbox.fargate.pod import Container, Probe
+    from sandbox.fargate.settings import NodeSettings
+    from sandbox.fargate.volumes import PodVolumes
 
 # Limits of the API: a message from the file, and one made from the log.
 _LONGEST_MESSAGE, _LONGEST_LOG_MESSAGE = 4096, 2048
 _CONFIGURATION_RETRY_SECONDS = 1.0
-_LEAST_GRACE_SECONDS = 2.0
 
 
 class PodSide(Protocol):
     """What a container needs of its pod."""
 
-    settings: Settings
+    settings: NodeSettings
     facts: PodFacts
     volumes: PodVolumes
     configurations: Configurations
@@ -70,20 +66,23 @@ class _Run:
 class ContainerLife:
     """A container from its first start to its last end."""
 
-    def __init__(self, container: Container, pod: PodSide, *, init: bool) -> None:
+    def __init__(self, container: Container, pod: PodSide) -> None:
         """Nothing is started before `live`."""
         self.container, self._pod = container, pod
-        policy = pod.facts.pod.spec.restart_policy
-        self._policy: RestartPolicy = "OnFailure" if init and policy == "Always" else policy
-        waiting = Waiting("PodInitializing" if pod.facts.pod.spec.init_containers else "ContainerCreating")
-        self.view = ContainerView(container.name, container.image, waiting)
+        self._policy: RestartPolicy = pod.facts.pod.spec.restart_policy
+        self.view = ContainerView(container.name, container.image, Waiting("ContainerCreating"))
         self.log: ContainerLog | None = None
-        self.peak_bytes = 0
+        self._peak_before = 0
         self.begun = False
         self._run: _Run | None = None
-        self._prober: Prober | None = None
+        self._prober = Prober(container, pod.facts.address)
         self._stopping = asyncio.Event()
         self._ended = asyncio.Event()
+
+    @property
+    def peak_bytes(self) -> int:
+        """The most memory that any run has had so far."""
+        return max(self._peak_before, self._run.process.peak_bytes if self._run else 0)
 
     async def live(self) -> None:
         """Run the command until it is not to be started again; `stop` ends this too."""
@@ -104,16 +103,12 @@ class ContainerLife:
             self._ended.set()
 
     async def stop(self, grace: Grace) -> None:
-        """preStop, SIGTERM, and SIGKILL when the grace is over; returns when the container has ended."""
+        """SIGTERM, and SIGKILL when the grace is over; returns when the container has ended."""
         self._stopping.set()
         if not self.begun:
             return
         run = self._run
         if run is not None and run.process.running:
-            action = self.container.lifecycle.pre_stop
-            if action is not None:
-                await self._before_stop(action, grace)
-                grace.at_least(_LEAST_GRACE_SECONDS)
             await self._end_process(run.process, grace)
         await self._ended.wait()
 
@@ -151,7 +146,7 @@ class ContainerLife:
         result = await run.process.wait()
         if watcher is not None:
             watcher.cancel()
-        self.peak_bytes = max(self.peak_bytes, result.peak_bytes)
+        self._peak_before = max(self._peak_before, result.peak_bytes)
         release_cpu_group(spec.cgroup_files)
         ended = self._verdict(run, result, error)
         self._set(ended, ready=False, started=False, container_id=self._id())
@@ -224,8 +219,6 @@ class ContainerLife:
         limit = limit_bytes(self.container, self._pod.facts.size)
         isolation = self._pod.settings.isolation
         process = await ContainerProcess.launch(spec, isolation, root, limit, log)
-        facts = self._pod.facts
-        self._prober = Prober(self.container, facts.address, process, isolation, spec.env)
         return _Run(process, log, spec.mounts[-1].source, time.monotonic(), rfc3339())
 
     def _verdict(self, run: _Run, result: Exit, start_error: str) -> Terminated:
@@ -277,11 +270,6 @@ class ContainerLife:
     async def _watch(self, process: ContainerProcess) -> None:
         """Run the probes of one run: first the startup probe, then the other two."""
         container = self.container
-        after = container.lifecycle.post_start
-        if after is not None and not await self._act(after):
-            self._pod.tell("Warning", "FailedPostStartHook", f"postStart of {container.name} failed")
-            await self._kill_unhealthy(process, None)
-            return
         if container.startup_probe is not None:
             if not await self._until_started(container.startup_probe, process):
                 return
@@ -332,7 +320,6 @@ class ContainerLife:
             await asyncio.sleep(probe.period_seconds)
 
     async def _probe(self, probe: Probe) -> tuple[bool, str]:
-        assert self._prober is not None
         return await self._prober.attempt(probe)
 
     def _unhealthy(self, which: str, why: str) -> None:
@@ -353,29 +340,6 @@ class ContainerLife:
             expiry.cancel()
         if process.running:
             process.signal(signal.SIGKILL)
-
-    async def _before_stop(self, action: LifecycleAction, grace: Grace) -> None:
-        work = asyncio.ensure_future(self._act(action))
-        expiry = asyncio.ensure_future(grace.over())
-        await asyncio.wait([work, expiry], return_when=asyncio.FIRST_COMPLETED)
-        expiry.cancel()
-        if not work.done():
-            work.cancel()
-        elif not work.result():
-            self._pod.tell("Warning", "FailedPreStopHook", f"preStop of {self.container.name} failed")
-
-    async def _act(self, action: LifecycleAction) -> bool:
-        assert self._prober is not None
-        try:
-            if action.sleep is not None:
-                await asyncio.sleep(action.sleep.seconds)
-            if action.http_get is not None:
-                return (await self._prober.http(action.http_get))[0]
-            if action.exec is not None:
-                return (await self._prober.run(action.exec.command))[0] == 0
-        except (OSError, ValueError):
-            return False
-        return True
 
     def _mark(self, *, started: bool, ready: bool) -> None:
         self.view = replace(self.view, started=started, ready=ready)

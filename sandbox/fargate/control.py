@@ -11,24 +11,55 @@ Patterns are shell wildcards over `namespace/pod`.
 
 from __future__ import annotations
 
+import asyncio
+import fnmatch
 import signal
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
-from sandbox.fargate.api import Api, ApiError
+from entrypackage.kubernetes import PODS, KubernetesError
 from sandbox.fargate.bill import total
 from sandbox.fargate.clock import rfc3339, unix_now
-from sandbox.fargate.profiles import Profile
+from sandbox.fargate.refusal import Profile
 
 if TYPE_CHECKING:
     from sandbox.fargate.container import ContainerLife
     from sandbox.fargate.node import FargateNode
     from sandbox.fargate.podrun import PodRun
+    from sandbox.kubernetes import ClusterApi
 
 
-class FaultOrder(BaseModel):
+@dataclass
+class PodFaults:
+    """What a test makes go wrong.
+
+    Patterns are shell wildcards over `namespace/pod`; delays are in seconds and add to the start delay.
+    """
+
+    never_start: set[str] = field(default_factory=set)
+    delays: dict[str, float] = field(default_factory=dict)
+    changed: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def replace(self, never_start: set[str], delays: dict[str, float]) -> None:
+        """Set all anew; who waits for a change looks again."""
+        self.never_start, self.delays = never_start, delays
+        woken, self.changed = self.changed, asyncio.Event()
+        woken.set()
+
+    def held(self, full_name: str) -> bool:
+        """Whether the pod stays Pending for now."""
+        return any(fnmatch.fnmatchcase(full_name, pattern) for pattern in self.never_start)
+
+    def delay(self, full_name: str) -> float:
+        """How much later the pod starts."""
+        matching = (s for pattern, s in self.delays.items() if fnmatch.fnmatchcase(full_name, pattern))
+        return max(matching, default=0.0)
+
+
+class PodFaultsOrder(BaseModel):
     """The body of `PUT /faults`."""
 
     model_config = ConfigDict(extra="forbid")
@@ -37,10 +68,10 @@ class FaultOrder(BaseModel):
     delays: dict[str, float] = {}
 
 
-class Control:
+class NodeControl:
     """The control server of one node."""
 
-    def __init__(self, node: FargateNode, api: Api) -> None:
+    def __init__(self, node: FargateNode, api: ClusterApi) -> None:
         """Nothing is served before `start`."""
         self._node, self._api = node, api
         self._runner: web.AppRunner | None = None
@@ -72,7 +103,7 @@ class Control:
 
     async def _faults(self, request: web.Request) -> web.Response:
         try:
-            order = FaultOrder.model_validate_json(await request.read())
+            order = PodFaultsOrder.model_validate_json(await request.read())
         except ValidationError as error:
             return web.Response(status=400, text=str(error))
         self._node.faults.replace(order.never_start, order.delays)
@@ -110,17 +141,16 @@ class Control:
     async def _evict(self, run: PodRun, *, force: bool) -> web.Response:
         """Evict as Fargate does when it patches a node: first by the Eviction API, then regardless of budgets."""
         meta = run.facts.pod.metadata
-        path = f"/api/v1/namespaces/{meta.namespace}/pods/{meta.name}"
         try:
             if not force:
                 body = {"apiVersion": "policy/v1", "kind": "Eviction"}
                 named = body | {"metadata": {"name": meta.name, "namespace": meta.namespace}}
-                await self._api.post(f"{path}/eviction", named)
+                await self._api.create_in(PODS, meta.namespace, meta.name, "eviction", named)
             else:
-                await self._api.patch_status(f"{path}/status", _disrupted(meta.uid))
-                await self._api.delete(path, uid=meta.uid)
-        except ApiError as error:
-            return web.Response(status=error.status, text=str(error))
+                await self._api.patch_status(PODS, meta.namespace, meta.name, _disrupted(meta.uid))
+                await self._api.remove(PODS, meta.namespace, meta.name, uid=meta.uid)
+        except KubernetesError as error:
+            return web.Response(status=error.status or 503, text=str(error))
         return web.json_response({})
 
 
@@ -136,8 +166,7 @@ def _disrupted(uid: str) -> dict[str, Any]:
 
 
 def _chosen(run: PodRun, name: str | None) -> list[ContainerLife]:
-    every = [*run.init, *run.containers]
-    return [one for one in every if name is None or one.container.name == name]
+    return [one for one in run.containers if name is None or one.container.name == name]
 
 
 def _describe(run: PodRun) -> dict[str, Any]:
@@ -149,5 +178,5 @@ def _describe(run: PodRun) -> dict[str, Any]:
         "node": run.facts.node_name,
         "address": run.facts.address,
         "size": run.facts.size.annotation(),
-        "containers": {one.container.name: one.view.state.report() for one in [*run.init, *run.containers]},
+        "containers": {one.container.name: one.view.state.report() for one in run.containers},
     }

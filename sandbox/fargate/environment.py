@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import TYPE_CHECKING
 
-from sandbox.fargate.expansion import expand
 from sandbox.fargate.sizes import MEBIBYTE, Size, parse_quantity
 
 if TYPE_CHECKING:
@@ -26,6 +25,7 @@ if TYPE_CHECKING:
     )
 
 _KEYED = re.compile(r"^metadata\.(labels|annotations)\['([^']+)'\]$")
+_REFERENCE = re.compile(r"\$(?:(\$)|\(([^)]*)\))")
 _VARIABLE = re.compile(r"^[^\x00-\x20=\x7f]+$")
 
 
@@ -91,6 +91,20 @@ class PodFacts:
         amount = parse_quantity(stated.get(resource) or (fallback.get(resource, "0") if kind == "limits" else "0"))
         divisor = parse_quantity(reference.divisor) or Fraction(1)
         return str(math.ceil(amount / divisor))
+
+
+def expand(text: str, variables: Mapping[str, str]) -> str:
+    """The text with every known `$(NAME)` replaced; an unknown name stays as it is, `$$` is a single `$`.
+
+    Source: Kubernetes API, `Container.command`.
+    """
+
+    def value(match: re.Match[str]) -> str:
+        if match[1]:
+            return "$"
+        return variables.get(match[2], match[0])
+
+    return _REFERENCE.sub(value, text)
 
 
 def references(container: Container) -> set[ConfigurationKey]:

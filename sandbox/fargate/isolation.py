@@ -212,11 +212,3 @@ def best_isolation() -> Isolation:
     """The strongest isolation that this machine allows."""
     order: tuple[Isolation, ...] = ("root", "user")
     return next((one for one in order if works(one)), "none")
-
-
-def enter_command(isolation: Isolation, pid: int, argv: Sequence[str]) -> list[str]:
-    """The command that runs `argv` inside the container whose main process has this pid."""
-    if isolation == "none":
-        return list(argv)
-    user = ["--user", "--preserve-credentials"] if isolation == "user" else []
-    return ["nsenter", "--target", str(pid), *user, "--mount", "--pid", "--uts", "--root", "--wd", *argv]

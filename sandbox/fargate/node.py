@@ -5,34 +5,31 @@ from __future__ import annotations
 import asyncio
 import logging
 import shutil
+import time
 from typing import TYPE_CHECKING, Any
 
-import aiohttp
-
+from entrypackage.kubernetes import EVENTS, PODS, KubernetesError
 from sandbox.fargate.addresses import PodAddresses
-from sandbox.fargate.api import Api, ApiError
-from sandbox.fargate.bill import Charge
+from sandbox.fargate.bill import Charge, Ledger
 from sandbox.fargate.clock import rfc3339, unix_now
 from sandbox.fargate.configurations import Configurations
+from sandbox.fargate.control import PodFaults
 from sandbox.fargate.environment import PodFacts
-from sandbox.fargate.faults import Faults
-from sandbox.fargate.informer import Informer
-from sandbox.fargate.launches import LaunchBucket
-from sandbox.fargate.ledger import Ledger
 from sandbox.fargate.objects import INSTANCE, binding, event, node_address, node_name, node_object
 from sandbox.fargate.pod import Pod
 from sandbox.fargate.podrun import PodRun
-from sandbox.fargate.profiles import PROFILE_LABEL, Profile, select
-from sandbox.fargate.refusal import refusal
+from sandbox.fargate.refusal import PROFILE_LABEL, Profile, refusal, select
 from sandbox.fargate.sizes import Size, provision
 from sandbox.fargate.status import lost_status
+from sandbox.kubernetes import NODES, Informer
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from sandbox.fargate.addresses import Network
     from sandbox.fargate.environment import ConfigurationKey
-    from sandbox.fargate.settings import Settings
+    from sandbox.fargate.settings import NodeSettings
+    from sandbox.kubernetes import ClusterApi
 
 Json = dict[str, Any]
 _LOG = logging.getLogger(__name__)
@@ -42,17 +39,35 @@ _RETRY_LONGEST = 5.0
 _OTHERS_SECONDS = 2.0
 
 
+class LaunchBucket:
+    """A token bucket in which pods queue in order: the rate at which Fargate starts them."""
+
+    def __init__(self, rate: float, burst: int) -> None:
+        """`rate` pods per second, `burst` at once after a pause."""
+        self._rate, self._burst = rate, float(burst)
+        self._tokens = float(burst)
+        self._at = time.monotonic()
+
+    async def take(self) -> None:
+        """Wait for this pod's turn."""
+        now = time.monotonic()
+        self._tokens = min(self._burst, self._tokens + (now - self._at) * self._rate) - 1
+        self._at = now
+        if self._tokens < 0:
+            await asyncio.sleep(-self._tokens / self._rate)
+
+
 class FargateNode:
     """Everything between the API server's pods and the processes of this machine.
 
     Pods are known by their uid, so none is started twice whatever is listed or watched again.
     """
 
-    def __init__(self, settings: Settings, api: Api, network: Network, kubelet_port: int) -> None:
+    def __init__(self, settings: NodeSettings, api: ClusterApi, network: Network, kubelet_port: int) -> None:
         """`kubelet_port` is where the API server finds the logs of every Node."""
         self.settings = settings
         self.profiles = settings.profiles
-        self.faults = Faults()
+        self.faults = PodFaults()
         self.ledger = Ledger(settings.folder)
         self.runs: dict[str, PodRun] = {}
         self._api = api
@@ -63,7 +78,7 @@ class FargateNode:
         self._decided: dict[str, asyncio.Task[None] | None] = {}
         self._resumed = {charge.uid: charge for charge in self.ledger.open_charges()}
         self._missed: dict[str, Json] = {}
-        self._informer = Informer(api, "/api/v1/pods", self._listed, self._happened)
+        self._informer = Informer(api, PODS, "", self._listed, self._happened)
         self.ready = asyncio.Event()
 
     async def run(self) -> None:
@@ -176,15 +191,14 @@ class FargateNode:
             "message": message,
             "lastTransitionTime": rfc3339(),
         }
-        path = f"/api/v1/namespaces/{meta.namespace}"
         status = {"metadata": {"uid": meta.uid}, "status": {"conditions": [condition]}}
-        raw = await self._api.find(f"{path}/pods/{meta.name}")
+        raw = await self._api.find(PODS, meta.namespace, meta.name)
         now = Pod.model_validate(raw) if raw is not None else None
         if now is None or now.metadata.uid != meta.uid or now.spec.node_name:
             return
         if all(one.message != message for one in now.status.conditions):
-            await _insist(lambda: self._api.patch_status(f"{path}/pods/{meta.name}/status", status))
-            await _insist(lambda: self._api.post(f"{path}/events", body))
+            await _insist(lambda: self._api.patch_status(PODS, meta.namespace, meta.name, status))
+            await _insist(lambda: self._api.create(EVENTS, meta.namespace, body))
 
     async def _start(self, pod: Pod, profile: Profile, size: Size) -> None:
         await self._wait_for_start(pod)
@@ -194,15 +208,14 @@ class FargateNode:
         node = node_object(name, size, self._port, host, instance, rfc3339())
         bound = binding(pod, name, size, profile.name, instance)
         meta = pod.metadata
-        path = f"/api/v1/namespaces/{meta.namespace}/pods/{meta.name}/binding"
         try:
-            await _insist(lambda: self._api.post("/api/v1/nodes", node))
-            if await _insist(lambda: self._api.post(path, bound)):
+            await _insist(lambda: self._api.create(NODES, "", node))
+            if await _insist(lambda: self._api.create_in(PODS, meta.namespace, meta.name, "binding", bound)):
                 # From here on the object and its Node are this task's to take away.
                 await self._host(self._bound(pod, bound["metadata"], size, name, address))
         finally:
             self._addresses.give_back(address)
-            await _insist(lambda: self._api.delete(f"/api/v1/nodes/{name}"))
+            await _insist(lambda: self._api.remove(NODES, "", name))
 
     async def _wait_for_start(self, pod: Pod) -> None:
         name = pod.full_name
@@ -241,11 +254,11 @@ class FargateNode:
             self.ledger.close(run.charge.model_copy(update={"gone_at": unix_now()}))
 
     def _make_run(self, facts: PodFacts, charge: Charge) -> PodRun:
-        connection = self._api.connection
+        host, port = self._api.address
         cluster_env = {
-            "KUBERNETES_SERVICE_HOST": connection.host,
-            "KUBERNETES_SERVICE_PORT": str(connection.port),
-            "KUBERNETES_SERVICE_PORT_HTTPS": str(connection.port),
+            "KUBERNETES_SERVICE_HOST": host,
+            "KUBERNETES_SERVICE_PORT": str(port),
+            "KUBERNETES_SERVICE_PORT_HTTPS": str(port),
         }
         return PodRun(facts, self.settings, self._api, self._configurations, self.ledger, charge, cluster_env)
 
@@ -286,32 +299,30 @@ class FargateNode:
         finally:
             self._close(run)
             self._addresses.give_back(address)
-            await _insist(lambda: self._api.delete(f"/api/v1/nodes/{pod.spec.node_name}"))
+            await _insist(lambda: self._api.remove(NODES, "", pod.spec.node_name))
 
     async def _declare_lost(self, run: PodRun) -> None:
         meta = run.facts.pod.metadata
-        path = f"/api/v1/namespaces/{meta.namespace}/pods/{meta.name}"
         run.charge = run.charge.model_copy(update={"finished_at": unix_now(), "exit_reason": "NodeLost"})
         self.ledger.put(run.charge)
         body = {"metadata": {"uid": meta.uid}, "status": lost_status(run.view(), rfc3339())}
-        await _insist(lambda: self._api.patch_status(f"{path}/status", body))
+        await _insist(lambda: self._api.patch_status(PODS, meta.namespace, meta.name, body))
         owner = run.facts.pod.controller()
         if owner is not None and owner.kind != "Job":
             # Nobody reads a lost pod of a Deployment, and its replacement has another name.
-            await _insist(lambda: self._api.delete(path, uid=meta.uid, grace=0))
+            await _insist(lambda: self._api.remove(PODS, meta.namespace, meta.name, uid=meta.uid, grace_seconds=0))
 
     async def _move_logs(self, node: str) -> None:
         endpoint = {"status": {"daemonEndpoints": {"kubeletEndpoint": {"Port": self._port}}}}
-        await _insist(lambda: self._api.patch_status(f"/api/v1/nodes/{node}/status", endpoint))
+        await _insist(lambda: self._api.patch_status(NODES, "", node, endpoint))
 
     async def _clear_nodes(self) -> None:
         """Delete Nodes of an earlier run whose pods are gone."""
         used = {run.facts.node_name for run in self.runs.values()}
-        query = {"labelSelector": f"{INSTANCE}={self.settings.instance}"}
-        for item in (await self._api.get("/api/v1/nodes", query)).get("items") or []:
+        for item in await self._api.list_all(NODES, "", labels=f"{INSTANCE}={self.settings.instance}"):
             name = item["metadata"]["name"]
             if name not in used:
-                await self._api.delete(f"/api/v1/nodes/{name}")
+                await self._api.remove(NODES, "", name)
 
     def _close_forgotten(self) -> None:
         """Bill what vanished while the program was away up to now: when it went is not known."""
@@ -327,13 +338,11 @@ async def _insist(call: Callable[[], Awaitable[Any]]) -> bool:
     while True:
         try:
             await call()
-        except ApiError as error:
-            if error.status < 500 and error.status != 429:
+        except KubernetesError as error:
+            if not error.may_pass:
                 if error.status not in (404, 409):
                     _LOG.warning("the API server refused: %s", error)
                 return False
-        except (aiohttp.ClientError, TimeoutError, OSError):
-            pass
         else:
             return True
         await asyncio.sleep(pause)

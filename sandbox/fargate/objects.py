@@ -5,8 +5,7 @@ from __future__ import annotations
 import hashlib
 from typing import TYPE_CHECKING, Any
 
-from sandbox.fargate.profiles import PROFILE_LABEL
-from sandbox.fargate.refusal import NODE_LABELS
+from sandbox.fargate.refusal import NODE_LABELS, PROFILE_LABEL
 
 if TYPE_CHECKING:
     from sandbox.fargate.pod import Pod

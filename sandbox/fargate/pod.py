@@ -95,31 +95,12 @@ class HttpGet(_Part):
     http_headers: list[HttpHeader] = []
 
 
-class TcpSocket(_Part):
-    """A connection attempt."""
-
-    port: int | str
-    host: str = ""
-
-
-class Exec(_Part):
-    """A command inside the container."""
-
-    command: list[str] = []
-
-
-class Sleep(_Part):
-    """A pause, in seconds."""
-
-    seconds: int
-
-
 class Probe(_Part):
-    """A probe with the API server's defaults; times are in seconds."""
+    """A probe with the API server's defaults; times are in seconds. Kinds other than HTTP are refused."""
 
     http_get: HttpGet | None = None
-    tcp_socket: TcpSocket | None = None
-    exec: Exec | None = None
+    tcp_socket: dict[str, Any] | None = None
+    exec: dict[str, Any] | None = None
     grpc: dict[str, Any] | None = None
     initial_delay_seconds: int = 0
     period_seconds: int = 10
@@ -127,21 +108,6 @@ class Probe(_Part):
     success_threshold: int = 1
     failure_threshold: int = 3
     termination_grace_period_seconds: int | None = None
-
-
-class LifecycleAction(_Part):
-    """What is done at a container's start or end."""
-
-    exec: Exec | None = None
-    http_get: HttpGet | None = None
-    sleep: Sleep | None = None
-
-
-class Lifecycle(_Part):
-    """A container's life cycle actions."""
-
-    post_start: LifecycleAction | None = None
-    pre_stop: LifecycleAction | None = None
 
 
 class Capabilities(_Part):
@@ -180,7 +146,7 @@ class Mount(_Part):
 
 
 class Container(_Part):
-    """A container or init container."""
+    """A container; what a pod may not have here is read only as far as its refusal needs it."""
 
     name: str
     image: str = ""
@@ -196,11 +162,10 @@ class Container(_Part):
     liveness_probe: Probe | None = None
     readiness_probe: Probe | None = None
     startup_probe: Probe | None = None
-    lifecycle: Lifecycle = Lifecycle()
+    lifecycle: dict[str, Any] = {}
     termination_message_path: str = "/dev/termination-log"
     termination_message_policy: Literal["File", "FallbackToLogsOnError"] = "File"
     security_context: SecurityContext = SecurityContext()
-    restart_policy: str | None = None
 
 
 class KeyToPath(_Part):
@@ -238,11 +203,10 @@ class DownwardFile(_Part):
     mode: int | None = None
 
 
-class DownwardVolume(_Part):
-    """Facts about the pod as files."""
+class DownwardSource(_Part):
+    """Facts about the pod as files, as in the volume that the API server adds for a ServiceAccount."""
 
     items: list[DownwardFile] = []
-    default_mode: int = 0o644
 
 
 class EmptyDir(_Part):
@@ -273,7 +237,7 @@ class ProjectedSource(_Part):
 
     secret: ProjectedSecret | None = None
     config_map: ProjectedSecret | None = None
-    downward_api: DownwardVolume | None = Field(None, alias="downwardAPI")
+    downward_api: DownwardSource | None = Field(None, alias="downwardAPI")
     service_account_token: TokenSource | None = None
 
 
@@ -294,24 +258,18 @@ class Volume(_Part):
     config_map: ConfigMapVolume | None = None
     empty_dir: EmptyDir | None = None
     projected: ProjectedVolume | None = None
-    downward_api: DownwardVolume | None = Field(None, alias="downwardAPI")
+    downward_api: dict[str, Any] | None = Field(None, alias="downwardAPI")
 
     def foreign_kinds(self) -> list[str]:
         """Kinds such as hostPath or persistentVolumeClaim that are set on this volume."""
         return sorted(name for name, value in (self.model_extra or {}).items() if value is not None)
 
 
-class ReadinessGate(_Part):
-    """A condition that another program must set before the pod is ready."""
-
-    condition_type: str
-
-
 class PodSpec(_Part):
     """What the pod shall be."""
 
     containers: list[Container]
-    init_containers: list[Container] = []
+    init_containers: list[dict[str, Any]] = []
     volumes: list[Volume] = []
     node_name: str = ""
     node_selector: dict[str, str] = {}
@@ -325,7 +283,7 @@ class PodSpec(_Part):
     host_ipc: bool = Field(False, alias="hostIPC")
     hostname: str = ""
     security_context: SecurityContext = SecurityContext()
-    readiness_gates: list[ReadinessGate] = []
+    readiness_gates: list[dict[str, Any]] = []
 
 
 class Owner(_Part):
@@ -391,6 +349,5 @@ class Pod(_Part):
         return next((one for one in self.metadata.owner_references if one.controller), None)
 
     def container(self, name: str) -> Container | None:
-        """The container or init container of this name."""
-        both = [*self.spec.init_containers, *self.spec.containers]
-        return next((one for one in both if one.name == name), None)
+        """The container of this name."""
+        return next((one for one in self.spec.containers if one.name == name), None)

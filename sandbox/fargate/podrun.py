@@ -9,35 +9,24 @@ import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-import aiohttp
-
-from sandbox.fargate.api import Api, ApiError
-from sandbox.fargate.clock import rfc3339, unix_now
+from entrypackage.kubernetes import EVENTS, PODS, AlreadyExistsError, ConflictError, KubernetesError, NotFoundError
+from sandbox.fargate.clock import Grace, rfc3339, unix_now
 from sandbox.fargate.container import ContainerLife
-from sandbox.fargate.grace import Grace
 from sandbox.fargate.logs import move_aside
 from sandbox.fargate.objects import event
-from sandbox.fargate.podvolumes import PodVolumes
-from sandbox.fargate.status import (
-    PodView,
-    Terminated,
-    Transitions,
-    exit_reason,
-    finished,
-    pod_status,
-)
-from sandbox.fargate.volumes import VolumeError
+from sandbox.fargate.status import PodView, Transitions, exit_reason, finished, pod_status
+from sandbox.fargate.volumes import PodVolumes, VolumeError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
     from pathlib import Path
 
-    from sandbox.fargate.bill import Charge
+    from sandbox.fargate.bill import Charge, Ledger
     from sandbox.fargate.configurations import Configurations
     from sandbox.fargate.environment import ConfigurationKey, PodFacts
-    from sandbox.fargate.ledger import Ledger
     from sandbox.fargate.pod import Pod
-    from sandbox.fargate.settings import Settings
+    from sandbox.fargate.settings import NodeSettings
+    from sandbox.kubernetes import ClusterApi
 
 Json = dict[str, Any]
 _LOG = logging.getLogger(__name__)
@@ -47,6 +36,7 @@ _FIRST_REPORT_SECONDS = 1.0
 _VOLUME_RETRY_SECONDS = 1.0
 _RETRY_LONGEST = 5.0
 _MOST_EVENTS = 100
+_MEASURE_SECONDS = 2.0
 
 
 class PodGoneError(Exception):
@@ -59,8 +49,8 @@ class PodRun:
     def __init__(
         self,
         facts: PodFacts,
-        settings: Settings,
-        api: Api,
+        settings: NodeSettings,
+        api: ClusterApi,
         configurations: Configurations,
         ledger: Ledger,
         charge: Charge,
@@ -75,8 +65,7 @@ class PodRun:
         self.folder: Path = settings.folder / "pods" / meta.uid
         self.log_folder: Path = settings.folder / "logs" / meta.namespace / meta.name
         self.volumes = PodVolumes(api, configurations, facts, self.folder / "volumes")
-        self.init = [ContainerLife(one, self, init=True) for one in facts.pod.spec.init_containers]
-        self.containers = [ContainerLife(one, self, init=False) for one in facts.pod.spec.containers]
+        self.containers = [ContainerLife(one, self) for one in facts.pod.spec.containers]
         self.latest = facts.pod
         self._started_at = rfc3339()
         self._transitions = Transitions()
@@ -106,8 +95,6 @@ class PodRun:
         if (before.metadata.labels, before.metadata.annotations) != (pod.metadata.labels, pod.metadata.annotations):
             self.facts = self.volumes.facts = replace(self.facts, pod=pod)
             self._stale.set()
-        if before.status.conditions != pod.status.conditions and pod.spec.readiness_gates:
-            self.changed()
 
     def object_gone(self) -> None:
         """The object is gone: what still runs has a second to end, as with a kubelet."""
@@ -148,7 +135,7 @@ class PodRun:
         self._told.add((reason, message))
         meta = self.facts.pod.metadata
         body = event(self.facts.pod, kind, reason, message, "kubelet", rfc3339())
-        self._spawn(self._quietly(lambda: self._api.post(f"/api/v1/namespaces/{meta.namespace}/events", body)))
+        self._spawn(self._quietly(lambda: self._api.create(EVENTS, meta.namespace, body)))
 
     # The life
 
@@ -184,7 +171,7 @@ class PodRun:
     async def _live(self) -> None:
         work = asyncio.create_task(self._containers())
         end = asyncio.create_task(self._end.wait())
-        watchers = [asyncio.create_task(watch) for watch in (self._refresh(), self._limits())]
+        watchers = [asyncio.create_task(watch) for watch in (self._refresh(), self._limits(), self._measure())]
         await asyncio.wait([work, end], return_when=asyncio.FIRST_COMPLETED)
         try:
             if not work.done():
@@ -196,16 +183,11 @@ class PodRun:
 
     async def _stop_all(self) -> None:
         grace = self._grace or Grace(1.0)
-        await asyncio.gather(*(one.stop(grace) for one in [*self.init, *self.containers]))
+        await asyncio.gather(*(one.stop(grace) for one in self.containers))
 
     async def _containers(self) -> None:
         if not await self._fill_volumes():
             return
-        for one in self.init:
-            await one.live()
-            ended = one.view.state
-            if self._end.is_set() or not isinstance(ended, Terminated) or ended.exit_code != 0:
-                return
         if not self._end.is_set():
             await asyncio.gather(*(one.live() for one in self.containers))
 
@@ -215,12 +197,12 @@ class PodRun:
             self._stale.clear()
             try:
                 await self.volumes.fill()
-            except (VolumeError, ApiError) as error:
-                self.tell("Warning", "FailedMount", f"MountVolume.SetUp failed: {error}")
+            except (VolumeError, KubernetesError, OSError) as error:
+                if isinstance(error, VolumeError) or (isinstance(error, KubernetesError) and error.status):
+                    self.tell("Warning", "FailedMount", f"MountVolume.SetUp failed: {error}")
+                else:
+                    _LOG.warning("%s: filling volumes: %s", self.facts.pod.full_name, error)
                 await _first(_VOLUME_RETRY_SECONDS, self._end, self._stale)
-            except (aiohttp.ClientError, TimeoutError, OSError) as error:
-                _LOG.warning("%s: filling volumes: %s", self.facts.pod.full_name, error)
-                await _first(_VOLUME_RETRY_SECONDS, self._end)
             else:
                 return True
         return False
@@ -233,7 +215,7 @@ class PodRun:
             self._stale.clear()
             try:
                 await self.volumes.fill()
-            except (VolumeError, ApiError, aiohttp.ClientError, TimeoutError, OSError) as error:
+            except (VolumeError, KubernetesError, OSError) as error:
                 _LOG.warning("%s: refreshing volumes: %s", self.facts.pod.full_name, error)
                 await asyncio.sleep(_VOLUME_RETRY_SECONDS)
                 self._stale.set()
@@ -256,20 +238,31 @@ class PodRun:
                 self.end(1, ("Evicted", over))
                 return
 
+    async def _measure(self) -> None:
+        """Keep the memory of a pod that runs on the bill current."""
+        while True:
+            await asyncio.sleep(_MEASURE_SECONDS)
+            peaks = self._peaks()
+            if peaks != self.charge.peak_rss_bytes:
+                self.charge = self.charge.model_copy(update={"peak_rss_bytes": peaks})
+                self._ledger.put(self.charge)
+
+    def _peaks(self) -> dict[str, int]:
+        return {one.container.name: one.peak_bytes for one in self.containers}
+
     async def _leave(self) -> None:
         """Wait for the deletion, confirm it and wait until the object is gone."""
         meta = self.facts.pod.metadata
         await self._deleting.wait()
         pause = 0.2
         while not self._gone.is_set():
-            path = f"/api/v1/namespaces/{meta.namespace}/pods/{meta.name}"
             try:
-                if not await self._api.delete(path, uid=meta.uid, grace=0):
+                if not await self._api.remove(PODS, meta.namespace, meta.name, uid=meta.uid, grace_seconds=0):
                     self._gone.set()
                     return
                 # A finalizer may hold it: then its release removes the object, and no second call is needed.
                 await self._gone.wait()
-            except (ApiError, aiohttp.ClientError, TimeoutError, OSError) as error:
+            except KubernetesError as error:
                 _LOG.warning("%s: confirming the deletion: %s", self.facts.pod.full_name, error)
                 await _first(pause, self._gone)
                 pause = min(pause * 2, _RETRY_LONGEST)
@@ -283,24 +276,17 @@ class PodRun:
             address=self.facts.address,
             host_address=self.facts.host_address,
             started_at=self._started_at,
-            init=[one.view for one in self.init],
             containers=[one.view for one in self.containers],
             ending=self._ending,
             verdict=self._verdict,
-            gates_open=self._gates_open(),
         )
-
-    def _gates_open(self) -> bool:
-        true = {one.type for one in self.latest.status.conditions if one.status == "True"}
-        return all(gate.condition_type in true for gate in self.facts.pod.spec.readiness_gates)
 
     def _close_running(self) -> None:
         view = self.view()
-        peaks = {one.container.name: one.peak_bytes for one in [*self.init, *self.containers]}
         self.charge = self.charge.model_copy(
             update={
                 "finished_at": unix_now(),
-                "peak_rss_bytes": peaks,
+                "peak_rss_bytes": self._peaks(),
                 "exit_reason": exit_reason(view, deleted=self._deleting.is_set()),
             }
         )
@@ -317,7 +303,7 @@ class PodRun:
             except PodGoneError:
                 self.object_gone()
                 return
-            except (ApiError, aiohttp.ClientError, TimeoutError, OSError) as error:
+            except KubernetesError as error:
                 _LOG.warning("%s: reporting its status: %s", self.facts.pod.full_name, error)
                 self._dirty.set()
                 await asyncio.sleep(pause)
@@ -328,7 +314,7 @@ class PodRun:
         while not self._gone.is_set():
             try:
                 await self._report()
-            except (ApiError, aiohttp.ClientError, TimeoutError, OSError) as error:
+            except KubernetesError as error:
                 _LOG.warning("%s: reporting its end: %s", self.facts.pod.full_name, error)
                 await _first(pause, self._gone)
                 pause = min(pause * 2, _RETRY_LONGEST)
@@ -347,13 +333,11 @@ class PodRun:
             if status == self._reported:
                 return
             meta = self.facts.pod.metadata
-            path = f"/api/v1/namespaces/{meta.namespace}/pods/{meta.name}/status"
+            body = {"metadata": {"uid": meta.uid}, "status": status}
             try:
-                await self._api.patch_status(path, {"metadata": {"uid": meta.uid}, "status": status})
-            except ApiError as error:
-                if error.status in (404, 409):
-                    raise PodGoneError from error
-                raise
+                await self._api.patch_status(PODS, meta.namespace, meta.name, body)
+            except (NotFoundError, ConflictError) as error:
+                raise PodGoneError from error
             self._reported = status
 
     # Small things
@@ -366,9 +350,10 @@ class PodRun:
     async def _quietly(self, call: Callable[[], Awaitable[Any]]) -> None:
         try:
             await call()
-        except (ApiError, aiohttp.ClientError, TimeoutError, OSError) as error:
-            if not (isinstance(error, ApiError) and error.status == 409):
-                _LOG.info("%s: posting an event: %s", self.facts.pod.full_name, error)
+        except AlreadyExistsError:
+            pass
+        except KubernetesError as error:
+            _LOG.info("%s: posting an event: %s", self.facts.pod.full_name, error)
 
 
 async def _first(seconds: float, *events: asyncio.Event) -> None:

@@ -9,8 +9,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from sandbox.fargate import memory
 from sandbox.fargate.isolation import ContainerSpec, Isolation, start
+from sandbox.fargate.resources import tree, usage
 
 if TYPE_CHECKING:
     import resource
@@ -166,7 +166,7 @@ class ContainerProcess:
         """Stop or continue every process of the container."""
         number = signal.SIGSTOP if frozen else signal.SIGCONT
         pid = self.main_pid()
-        for one in memory.tree(pid) if pid is not None else ():
+        for one in tree(pid) if pid is not None else ():
             with suppress(ProcessLookupError):
                 os.kill(one, number)
 
@@ -175,7 +175,7 @@ class ContainerProcess:
         if pid is None:
             return
         # Killing process 1 of a PID namespace ends all others in it; otherwise each is killed.
-        for one in memory.tree(pid) if self._isolation == "none" else [pid]:
+        for one in tree(pid) if self._isolation == "none" else [pid]:
             with suppress(ProcessLookupError):
                 os.kill(one, signal.SIGKILL)
 
@@ -205,7 +205,7 @@ class ContainerProcess:
         pid = self.main_pid()
         if pid is None:
             return _BUSY_INTERVAL
-        used = memory.usage(pid)
+        used = usage(pid)
         before, self._peak = self._peak, max(self._peak, used.now, used.peak_of_one)
         if used.now > self._limit:
             self._oom = True

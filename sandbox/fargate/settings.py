@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from sandbox.fargate.images import Image
     from sandbox.fargate.isolation import Isolation
-    from sandbox.fargate.profiles import Profile
+    from sandbox.fargate.refusal import Profile
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Delay:
 
 
 @dataclass(frozen=True)
-class Settings:
+class NodeSettings:
     """Everything that a run of the node is started with; durations are in seconds.
 
     `start_delay` passes before the pod has its Node and is not billed, `pull_delay` stands for the image pull and is.

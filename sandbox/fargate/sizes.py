@@ -90,8 +90,8 @@ def requested(container: Container, resource: str) -> Fraction:
 
 def provision(pod: Pod) -> Size | None:
     """The size that Fargate gives the pod, or None when even the largest is too small."""
-    cpu = _effective(pod, "cpu")
-    memory = _effective(pod, "memory") + SYSTEM_MEBIBYTES * MEBIBYTE
+    cpu = _requested_together(pod, "cpu")
+    memory = _requested_together(pod, "memory") + SYSTEM_MEBIBYTES * MEBIBYTE
     for size in SIZES:
         if size.millicpu >= cpu * 1000 and size.mebibytes * MEBIBYTE >= memory:
             return size
@@ -104,7 +104,5 @@ def limit_bytes(container: Container, size: Size) -> int:
     return math.floor(parse_quantity(text)) if text else size.mebibytes * MEBIBYTE
 
 
-def _effective(pod: Pod, resource: str) -> Fraction:
-    """Init containers run one after the other, the others together: the larger of the two needs."""
-    initial = max((requested(one, resource) for one in pod.spec.init_containers), default=Fraction(0))
-    return max(initial, sum((requested(one, resource) for one in pod.spec.containers), Fraction(0)))
+def _requested_together(pod: Pod, resource: str) -> Fraction:
+    return sum((requested(one, resource) for one in pod.spec.containers), Fraction(0))

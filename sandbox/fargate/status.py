@@ -98,12 +98,10 @@ class PodView:
     address: str
     host_address: str
     started_at: str
-    init: Sequence[ContainerView]
     containers: Sequence[ContainerView]
     ending: bool = False
     verdict: tuple[str, str] | None = None
     extra_conditions: Sequence[Json] = ()
-    gates_open: bool = True
 
 
 @dataclass
@@ -125,10 +123,6 @@ def pod_phase(view: PodView) -> str:
     """The pod's `status.phase`, which alone decides how a Job sees it."""
     if view.verdict is not None and _all_stopped(view):
         return "Failed"
-    if not _initialized(view):
-        failed = any(_failed(one) for one in view.init)
-        final = view.ending or view.spec.restart_policy == "Never"
-        return "Failed" if final and (failed or (view.ending and _all_stopped(view))) else "Pending"
     if _all_stopped(view) and (view.ending or not any(_will_restart(view, one) for one in view.containers)):
         clean = all(isinstance(one.state, Terminated) and one.state.exit_code == 0 for one in view.containers)
         return "Succeeded" if clean else "Failed"
@@ -155,8 +149,6 @@ def pod_status(view: PodView, transitions: Transitions, now: str) -> Json:
         "conditions": [transitions.stamp(one, now) for one in _conditions(view, phase)],
         "containerStatuses": [one.report() for one in view.containers],
     }
-    if view.init:
-        status["initContainerStatuses"] = [one.report() for one in view.init]
     if view.verdict is not None:
         status["reason"], status["message"] = view.verdict
     return status
@@ -164,7 +156,6 @@ def pod_status(view: PodView, transitions: Transitions, now: str) -> Json:
 
 def _conditions(view: PodView, phase: str) -> list[Json]:
     done = phase in {"Succeeded", "Failed"}
-    initialized = _initialized(view)
     unready = [one.name for one in view.containers if not one.ready]
     why: dict[str, str] = {}
     if done:
@@ -173,29 +164,19 @@ def _conditions(view: PodView, phase: str) -> list[Json]:
         message = f"containers with unready status: [{' '.join(unready)}]"
         why = {"reason": "ContainersNotReady", "message": message}
     ready = not unready and not done
-    gate = {"reason": "ReadinessGatesNotReady"} if ready and not view.gates_open else why
-    not_initialized = {} if initialized else {"reason": "ContainersNotInitialized"}
     return [
         {"type": "PodReadyToStartContainers", "status": _flag(not done)},
-        {"type": "Initialized", "status": _flag(initialized)} | not_initialized,
+        {"type": "Initialized", "status": "True"},
         {"type": "ContainersReady", "status": _flag(ready)} | why,
-        {"type": "Ready", "status": _flag(ready and view.gates_open)} | gate,
+        {"type": "Ready", "status": _flag(ready)} | why,
         *view.extra_conditions,
     ]
 
 
-def _initialized(view: PodView) -> bool:
-    return all(isinstance(one.state, Terminated) and one.state.exit_code == 0 for one in view.init)
-
-
 def _all_stopped(view: PodView) -> bool:
-    return not any(isinstance(one.state, Running) for one in [*view.init, *view.containers]) and (
+    return not any(isinstance(one.state, Running) for one in view.containers) and (
         view.ending or all(isinstance(one.state, Terminated) for one in view.containers)
     )
-
-
-def _failed(one: ContainerView) -> bool:
-    return isinstance(one.state, Terminated) and one.state.exit_code != 0
 
 
 def _will_restart(view: PodView, one: ContainerView) -> bool:
@@ -214,7 +195,7 @@ def exit_reason(view: PodView, *, deleted: bool) -> str:
     """How the pod ended, in a word for the bill: `Completed`, `Error(42)`, `OOMKilled`, `Evicted`, `Deleted`."""
     if view.verdict is not None:
         return view.verdict[0]
-    for one in [*view.init, *view.containers]:
+    for one in view.containers:
         if isinstance(one.state, Terminated) and one.state.exit_code != 0 and not deleted:
             return one.state.reason if one.state.reason != "Error" else f"Error({one.state.exit_code})"
     return "Deleted" if deleted else "Completed"
@@ -235,7 +216,6 @@ def lost_status(view: PodView, now: str) -> Json:
     }
     lost = replace(
         view,
-        init=[replace(one, state=Terminated(0, "Completed", view.started_at, now)) for one in view.init],
         containers=[replace(one, state=ended) for one in view.containers],
         ending=True,
         verdict=("NodeLost", message),

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from sandbox.aws import Addresses
+from sandbox.aws import AwsAddresses
 from tests.support.paths import ROOT
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ def packages_on_s3(folder: Path) -> dict[str, dict[str, bytes]]:
     """Return what lies on the S3 of the sandbox in that folder: content by package and name."""
     (log,) = folder.glob("entrypackage-*/pieces/aws.log")
     ready = next(json.loads(line) for line in log.read_text().splitlines() if line.startswith('{"ready": true'))
-    client = Addresses(ready["s3"], ready["sqs"], ready["bucket"], ready["queue_url"]).s3_client()
+    client = AwsAddresses(ready["s3"], ready["sqs"], ready["bucket"], ready["queue_url"]).s3_client()
     found: dict[str, dict[str, bytes]] = {}
     for page in client.get_paginator("list_objects_v2").paginate(Bucket=ready["bucket"], Prefix="benchling/EXP"):
         for item in page.get("Contents", []):

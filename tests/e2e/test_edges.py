@@ -17,7 +17,7 @@ import pytest
 from aiohttp import web
 
 from entrypackage.order import Order, decode_order
-from sandbox.fargate.ledger import Ledger
+from sandbox.fargate.bill import Ledger
 from sandbox.simulator.settings import LEAK_MARK
 from tests.support.scene import ORDER, PACKAGER, condition
 

@@ -59,7 +59,7 @@ class Place:
     name: str
     folder: Path
     address: Address
-    aws: aws.Addresses
+    aws: aws.AwsAddresses
     simulator: Json
     benchling: Control
     run: Run
@@ -254,7 +254,7 @@ class Place:
         return await asyncio.to_thread(take_messages, self.aws)
 
 
-def take_messages(addresses: aws.Addresses) -> list[Json]:
+def take_messages(addresses: aws.AwsAddresses) -> list[Json]:
     """Take all messages that wait in the queue."""
     client, found = addresses.sqs_client(), []
     while batch := client.receive_message(QueueUrl=addresses.queue_url, MaxNumberOfMessages=10).get("Messages", []):

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import httpx
 
-from sandbox.fargate.ledger import Ledger
+from sandbox.fargate.bill import Ledger
 from tests.support.paths import ROOT
 
 if TYPE_CHECKING:

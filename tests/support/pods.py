@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from sandbox.fargate.environment import PodFacts
 from sandbox.fargate.pod import Pod
+from sandbox.fargate.sizes import Size
 
 Json = dict[str, Any]
 
@@ -35,3 +37,9 @@ def pod(*containers: Json, owner: str = "", labels: dict[str, str] | None = None
             "spec": {"containers": list(containers) or [container()], **spec},
         }
     )
+
+
+def facts() -> PodFacts:
+    """What is known of a bound pod with two labels and limits of 1 CPU and 1 GiB."""
+    one = pod(container(resources=resources("1", "1Gi")), labels={"a": 'say "x"', "b": "2"})
+    return PodFacts(one, "node-1", "127.9.0.1", "127.0.0.1", Size(1000, 2048))

@@ -32,7 +32,7 @@ class Surroundings:
     address: Address
     api: httpx.AsyncClient
     run: Run
-    aws: aws.Addresses
+    aws: aws.AwsAddresses
     simulator: Json
     benchling: Control
     prefix: str
@@ -63,7 +63,7 @@ async def surroundings(control_plane: Address) -> AsyncIterator[Surroundings]:
                 *("--kubeconfig", control_plane.kubeconfig_of(FARGATE), "--profile-namespace", f"{prefix}-*"),
             ],
         )
-        addresses = aws.Addresses(found["s3"], found["sqs"], found["bucket"], found["queue_url"])
+        addresses = aws.AwsAddresses(found["s3"], found["sqs"], found["bucket"], found["queue_url"])
         async with Control(simulator["control"]) as benchling:
             yield Surroundings(control_plane, api, run, addresses, simulator, benchling, prefix)
 

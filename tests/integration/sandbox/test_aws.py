@@ -3,11 +3,11 @@
 import asyncio
 from urllib.parse import urlsplit
 
-from sandbox.aws import Addresses
+from sandbox.aws import AwsAddresses
 from sandbox.processes import Run
 
 
-def use(addresses: Addresses) -> tuple[bytes, str | None, str, str]:
+def use(addresses: AwsAddresses) -> tuple[bytes, str | None, str, str]:
     s3, sqs = addresses.s3_client(), addresses.sqs_client()
     s3.put_object(Bucket=addresses.bucket, Key="a/b.txt", Body=b"content")
     content = s3.get_object(Bucket=addresses.bucket, Key="a/b.txt")["Body"].read()
@@ -23,7 +23,7 @@ async def test_bucket_and_queue_serve() -> None:
         ready = await run.start_piece(
             "aws", ["sandbox.aws", "--bucket", "some-bucket", "--queue", "some.fifo"], seconds=60
         )
-        addresses = Addresses(ready["s3"], ready["sqs"], ready["bucket"], ready["queue_url"])
+        addresses = AwsAddresses(ready["s3"], ready["sqs"], ready["bucket"], ready["queue_url"])
         assert urlsplit(addresses.s3).hostname == "127.0.0.1"
         assert addresses.queue_url.endswith("/some.fifo")
         assert await asyncio.to_thread(use, addresses) == (b"content", "Enabled", "hello", "a/b.txt")

@@ -1,6 +1,6 @@
 """The chart's values in the sandbox."""
 
-from sandbox.aws import Addresses
+from sandbox.aws import AwsAddresses
 from sandbox.installation import merged, sandbox_values
 
 SIMULATOR = {
@@ -18,6 +18,6 @@ def test_layers_are_merged_as_helm_does() -> None:
 
 
 def test_key_address_is_a_pattern_of_the_definition() -> None:
-    values = sandbox_values(SIMULATOR, Addresses("http://s3", "http://sqs", "bucket", "http://sqs/queue"))
+    values = sandbox_values(SIMULATOR, AwsAddresses("http://s3", "http://sqs", "bucket", "http://sqs/queue"))
     assert values["benchling"]["jwksUrl"] == "http://127.0.0.1:2/api/v1/apps/{app_definition_id}/jwks"
     assert values["destination"]["queueUrl"] == "http://sqs/queue"

@@ -242,7 +242,7 @@ async def test_image_without_program_and_named_entry_points(
     [
         ((), "no API server: give --kubeconfig FILE"),
         (("--kubeconfig", "absent"), "no Fargate profile: give --profile FILE or --profile-namespace NS"),
-        (("--kubeconfig", "absent", "--profile-namespace", "x"), "the kubeconfig absent can't be used"),
+        (("--kubeconfig", "absent", "--profile-namespace", "x"), "there is no kubeconfig absent"),
         (("--kubeconfig", "absent", "--profile-namespace", "x", "--start-delay", "soon"), "is not a number of seconds"),
         (("--kubeconfig", "absent", "--profile-namespace", "x", "--env", "X"), "is not NAME=VALUE"),
     ],

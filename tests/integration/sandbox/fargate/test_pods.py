@@ -179,17 +179,6 @@ print(answer['status']['userInfo']['username'], open(where + '/namespace').read(
     assert await cluster.logs("asks") == f"system:serviceaccount:{space}:default {space}\n"
 
 
-async def test_init_containers_share_an_empty_dir(cluster: Cluster, fargate: Fargate) -> None:
-    mounts = [{"name": "shared", "mountPath": "/shared/deep"}]
-    first = python_container("open('/shared/deep/f', 'w').write('from init')", volumeMounts=mounts)
-    second = python_container("print(open('/shared/deep/f').read())", volumeMounts=mounts)
-    spec = pod_spec(second, initContainers=[first | {"name": "before"}], volumes=[{"name": "shared", "emptyDir": {}}])
-    await cluster.create_pod("pair", spec)
-    pod = await cluster.until_phase("pair", "Succeeded")
-    assert await cluster.logs("pair", "-c", "main") == "from init\n"
-    assert pod["status"]["initContainerStatuses"][0]["state"]["terminated"]["exitCode"] == 0
-
-
 async def test_empty_dir_over_its_limit_evicts(cluster: Cluster, fargate: Fargate) -> None:
     code = "import time; open('/space/f', 'wb').write(b'x' * (2 << 20)); time.sleep(60)"
     container = python_container(code, volumeMounts=[{"name": "space", "mountPath": "/space"}])

@@ -37,9 +37,9 @@ def _first(pod: Json) -> Json:
 
 async def test_deployment_becomes_available(cluster: Cluster, fargate: Fargate) -> None:
     container = _server(
-        startupProbe={"tcpSocket": {"port": "http"}, "periodSeconds": 1, "failureThreshold": 60},
+        startupProbe={"httpGet": {"path": "/", "port": "http"}, "periodSeconds": 1, "failureThreshold": 60},
         readinessProbe={"httpGet": {"path": "/ok", "port": "http"}, "periodSeconds": 1},
-        livenessProbe={"exec": {"command": ["python", "-c", "import os; os.environ['IP']"]}, "timeoutSeconds": 20},
+        livenessProbe={"httpGet": {"path": "/ok", "port": 8080}, "timeoutSeconds": 20},
     )
     labels = {"app": "web"}
     template = {"metadata": {"labels": labels}, "spec": pod_spec(container, restartPolicy="Always")}
@@ -143,24 +143,3 @@ async def test_logs_of_a_waiting_container_say_so(cluster: Cluster, fargate: Far
     _, errors = await process.communicate()
     assert process.returncode != 0
     assert b"is waiting to start: CreateContainerConfigError" in errors
-
-
-async def test_pre_stop_runs_before_sigterm(cluster: Cluster, fargate: Fargate) -> None:
-    code = """
-import os, signal, sys, time
-def stop(*_):
-    print('term after', os.path.exists('/shared/stopped'), flush=True)
-    sys.exit(0)
-signal.signal(signal.SIGTERM, stop)
-print('up', flush=True)
-while True:
-    time.sleep(1)
-"""
-    action = {"preStop": {"exec": {"command": ["sh", "-c", "touch /shared/stopped"]}}}
-    container = python_container(code, lifecycle=action, volumeMounts=[{"name": "s", "mountPath": "/shared"}])
-    spec = pod_spec(container, terminationGracePeriodSeconds=20, volumes=[{"name": "s", "emptyDir": {}}])
-    await cluster.create_pod("tidy", spec)
-    await fargate.until_logged(cluster.namespace, "tidy", "up")
-    await cluster.delete("pods", "tidy")
-    await cluster.until_gone("tidy")
-    assert "term after True" in fargate.log(cluster.namespace, "tidy")

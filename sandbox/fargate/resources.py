@@ -1,11 +1,21 @@
-"""How much memory a container's processes use, read from /proc. Cheap enough for several times a second."""
+"""What a container's processes use and may use: memory as /proc tells it, CPU as a control group limits it.
+
+Cheap enough for several times a second.
+"""
 
 from __future__ import annotations
 
 import os
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
 
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_V1, _V2 = Path("/sys/fs/cgroup/cpu"), Path("/sys/fs/cgroup")
+_PERIOD_MICROSECONDS = 100_000
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
@@ -61,3 +71,30 @@ def _high_water(pid: int) -> int:
         text = file.read()
     at = text.find(b"VmHWM:")
     return int(text[at + 6 : text.index(b"kB", at)]) * 1024 if at >= 0 else 0
+
+
+def cpu_group(name: str, cpus: float) -> Sequence[Path]:
+    """Make a control group with this quota, which needs root.
+
+    The result are the files to which the first process of the group writes `0`.
+
+    Raises OSError where control groups can't be made.
+    """
+    quota = int(cpus * _PERIOD_MICROSECONDS)
+    if (_V1 / "cpu.cfs_quota_us").exists() or not (_V2 / "cgroup.controllers").exists():
+        folder = _V1 / f"local-fargate-{name}"
+        folder.mkdir(exist_ok=True)
+        (folder / "cpu.cfs_period_us").write_text(str(_PERIOD_MICROSECONDS))
+        (folder / "cpu.cfs_quota_us").write_text(str(quota))
+    else:
+        folder = _V2 / f"local-fargate-{name}"
+        folder.mkdir(exist_ok=True)
+        (folder / "cpu.max").write_text(f"{quota} {_PERIOD_MICROSECONDS}")
+    return (folder / "cgroup.procs",)
+
+
+def release_cpu_group(files: Sequence[Path]) -> None:
+    """Remove the group of a container that has ended."""
+    for file in files:
+        with suppress(OSError):
+            file.parent.rmdir()

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from aiohttp import web
 
-from sandbox.fargate.certificates import server_context
+from sandbox.certificates import server_context
 from sandbox.fargate.clock import parse_rfc3339, unix_now
 from sandbox.fargate.logs import LogQuery, previous_log, read_log
 from sandbox.fargate.status import Waiting
@@ -45,7 +45,7 @@ def log_query(parameters: Mapping[str, str]) -> LogQuery:
         raise LogsError(f"the log options can't be understood: {error}") from error
 
 
-class KubeletServer:
+class LogServer:
     """Serves `GET /containerLogs/{namespace}/{pod}/{container}`; other calls get 501."""
 
     def __init__(self, log_folder: Path) -> None:
@@ -62,7 +62,7 @@ class KubeletServer:
         app.router.add_route("*", "/{rest:.*}", self._unknown)
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=1)
         await self._runner.setup()
-        await web.TCPSite(self._runner, "127.0.0.1", 0, ssl_context=server_context()).start()
+        await web.TCPSite(self._runner, "127.0.0.1", 0, ssl_context=server_context("127.0.0.1")).start()
         port: int = self._runner.addresses[0][1]
         return port
 
@@ -104,7 +104,7 @@ class KubeletServer:
         run = self.node.find(namespace, pod) if self.node is not None else None
         if run is None:
             return None
-        one = next((one for one in [*run.init, *run.containers] if one.container.name == container), None)
+        one = next((one for one in run.containers if one.container.name == container), None)
         if one is None:
             raise LogsError(f'container "{container}" is not in pod "{pod}"')
         adopted = one.log is None and file.exists()
