@@ -133,7 +133,7 @@ KNOWN_TYPES: Final = frozenset(_MODELS)
 """The message types that are understood."""
 
 
-class App(Model):
+class EnvelopeApp(Model):
     """The app's installation in the tenant."""
 
     id: Id
@@ -152,7 +152,7 @@ class _Frame(Model):
     version: Annotated[str, Field(max_length=16)] = "0"
     base_url: Annotated[BaseUrl, Field(alias="baseURL", max_length=512)]
     tenant_id: Id
-    app: App
+    app: EnvelopeApp
     app_definition: AppDefinition
     channel: Annotated[str | None, Field(max_length=64)] = None
 

@@ -28,7 +28,7 @@ from enum import StrEnum
 from typing import Final
 
 
-class Outcome(StrEnum):
+class DeliveryOutcome(StrEnum):
     """What became of a delivery; the label of `webhook_requests_total`."""
 
     STORED = "stored"
@@ -111,15 +111,15 @@ class Refusal(Exception):  # noqa: N818 - an answer, not a defect
         return code_of(self.why)
 
     @property
-    def outcome(self) -> Outcome:
+    def outcome(self) -> DeliveryOutcome:
         """Rejected for good, or unavailable for now."""
-        return Outcome.UNAVAILABLE if self.code == 503 else Outcome.REJECTED
+        return DeliveryOutcome.UNAVAILABLE if self.code == 503 else DeliveryOutcome.REJECTED
 
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
     """A delivery is done with."""
 
-    outcome: Outcome
+    outcome: DeliveryOutcome
     note: str = ""
     """Why nothing had to be written, as one sentence."""

@@ -16,7 +16,7 @@ from entrypackage.messages import (
     UnknownMessage,
 )
 from entrypackage.trigger import Trigger
-from receiver.answers import Accepted, Outcome, Refusal, Why
+from receiver.answers import Accepted, DeliveryOutcome, Refusal, Why
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -38,11 +38,11 @@ def intake(envelope: Envelope, *, webhook_id: str, sent_at: datetime) -> Wish | 
             return Wish(message.resource_id, Slot.EVENT, trigger)
         case CanvasInteracted() | CanvasInitialized():
             wish = click_wish(message, click_id=webhook_id, clicked_at=sent_at, text=envelope.text)
-            return wish or Accepted(Outcome.NOT_YET_SERVED, "The canvas asks for no package.")
+            return wish or Accepted(DeliveryOutcome.NOT_YET_SERVED, "The canvas asks for no package.")
         case CanvasCreated():
-            return Accepted(Outcome.NOT_YET_SERVED, "New canvases are not drawn yet.")
+            return Accepted(DeliveryOutcome.NOT_YET_SERVED, "New canvases are not drawn yet.")
         case LifecycleMessage():
-            return Accepted(Outcome.ACKNOWLEDGED, "Noted.")
+            return Accepted(DeliveryOutcome.ACKNOWLEDGED, "Noted.")
         case UnknownMessage():
             raise Refusal(
                 Why.UNKNOWN_TYPE, "This release does not serve messages of this type: unsubscribe the app from it."

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, PlatformCollector, ProcessCollector
 from prometheus_client.exposition import generate_latest
 
-from receiver.answers import Outcome, Why
+from receiver.answers import DeliveryOutcome, Why
 
 if TYPE_CHECKING:
     from receiver.keys import KeyRing
@@ -45,7 +45,7 @@ class Metrics:
         )
         self._in_flight = Gauge("webhook_in_flight", "Deliveries being worked on.", registry=self._registry)
         self._keys_age = Gauge("webhook_jwks_age_seconds", "Age of the oldest keys in use.", registry=self._registry)
-        for outcome in Outcome:
+        for outcome in DeliveryOutcome:
             self._requests.labels(outcome.value)
         for why in Why:
             self._rejected.labels(why.value)
@@ -53,7 +53,7 @@ class Metrics:
             self._fetches.labels(result)
         Info("receiver_build", "The release.", registry=self._registry).info({"version": _release()})
 
-    def answered(self, outcome: Outcome, why: Why | None, seconds: float) -> None:
+    def answered(self, outcome: DeliveryOutcome, why: Why | None, seconds: float) -> None:
         """Count a delivery's answer."""
         self._requests.labels(outcome.value).inc()
         if why is not None:

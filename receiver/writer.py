@@ -26,7 +26,7 @@ from entrypackage.kubernetes import (
     Object,
     UnreachableError,
 )
-from receiver.answers import Accepted, Outcome, Refusal, Why
+from receiver.answers import Accepted, DeliveryOutcome, Refusal, Why
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -97,8 +97,8 @@ class Writer:
         try:
             async with asyncio.timeout_at(deadline):
                 written = await self._write([ticket.wish for ticket in tickets], deadline)
-            answers = {trigger_id: Accepted(Outcome.STORED) for trigger_id in written}
-            default = Accepted(Outcome.COVERED, "What is there covers it.")
+            answers = {trigger_id: Accepted(DeliveryOutcome.STORED) for trigger_id in written}
+            default = Accepted(DeliveryOutcome.COVERED, "What is there covers it.")
         except Refusal as refusal:
             default = refusal
         except TimeoutError:

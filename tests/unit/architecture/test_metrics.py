@@ -14,7 +14,7 @@ from prometheus_client.parser import text_string_to_metric_families
 import controller.__main__
 import controller.metrics
 import receiver.metrics
-from receiver.answers import Outcome, Why
+from receiver.answers import DeliveryOutcome, Why
 from tests.support.paths import ROOT
 
 if TYPE_CHECKING:
@@ -92,7 +92,7 @@ def test_every_row_can_be_read(heading: str) -> None:
 
 def test_every_outcome_is_explained() -> None:
     meaning = next(text for name, _, _, text in ROW.findall(_section("Receiver")) if name == "webhook_requests_total")
-    assert set(re.findall(r"`(\w+)`", meaning)) == {outcome.value for outcome in Outcome}
+    assert set(re.findall(r"`(\w+)`", meaning)) == {outcome.value for outcome in DeliveryOutcome}
 
 
 def test_rules_use_what_is_there() -> None:

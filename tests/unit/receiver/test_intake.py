@@ -11,7 +11,7 @@ import pytest
 
 from entrypackage.filing import Slot, Wish
 from entrypackage.messages import parse_envelope
-from receiver.answers import Accepted, Outcome, Refusal, Why, code_of
+from receiver.answers import Accepted, DeliveryOutcome, Refusal, Why, code_of
 from receiver.intake import check_tenant, entry_of, intake
 from receiver.sources import client_address, is_allowed
 from tests.support.webhook_signing import body_of, click_message, entry_message
@@ -54,22 +54,22 @@ def test_a_canvas_in_an_entry_asks_for_its_package() -> None:
 @pytest.mark.parametrize(
     ("message", "outcome"),
     [
-        (click_message("browse-files-etr_Ab12-p0-s15"), Outcome.NOT_YET_SERVED),
-        (click_message("update-package-"), Outcome.NOT_YET_SERVED),
-        (click_message("update-package-seq_1"), Outcome.NOT_YET_SERVED),
-        (click_message("update-package-../etr_1"), Outcome.NOT_YET_SERVED),
-        (click_message("my_button_id"), Outcome.NOT_YET_SERVED),
-        ({"type": "v2.canvas.initialized", "featureId": "f", "resourceId": "bfi_1"}, Outcome.NOT_YET_SERVED),
-        ({"type": "v2.canvas.created", "canvasId": "cnvs_1"}, Outcome.NOT_YET_SERVED),
-        ({"type": "v2-beta.canvas.created", "canvasId": "cnvs_1"}, Outcome.NOT_YET_SERVED),
-        ({"type": "v2.app.installed"}, Outcome.ACKNOWLEDGED),
-        ({"type": "v2.app.activateRequested"}, Outcome.ACKNOWLEDGED),
-        ({"type": "v2.app.deactivated"}, Outcome.ACKNOWLEDGED),
-        ({"type": "v2-beta.app.configuration.updated"}, Outcome.ACKNOWLEDGED),
+        (click_message("browse-files-etr_Ab12-p0-s15"), DeliveryOutcome.NOT_YET_SERVED),
+        (click_message("update-package-"), DeliveryOutcome.NOT_YET_SERVED),
+        (click_message("update-package-seq_1"), DeliveryOutcome.NOT_YET_SERVED),
+        (click_message("update-package-../etr_1"), DeliveryOutcome.NOT_YET_SERVED),
+        (click_message("my_button_id"), DeliveryOutcome.NOT_YET_SERVED),
+        ({"type": "v2.canvas.initialized", "featureId": "f", "resourceId": "bfi_1"}, DeliveryOutcome.NOT_YET_SERVED),
+        ({"type": "v2.canvas.created", "canvasId": "cnvs_1"}, DeliveryOutcome.NOT_YET_SERVED),
+        ({"type": "v2-beta.canvas.created", "canvasId": "cnvs_1"}, DeliveryOutcome.NOT_YET_SERVED),
+        ({"type": "v2.app.installed"}, DeliveryOutcome.ACKNOWLEDGED),
+        ({"type": "v2.app.activateRequested"}, DeliveryOutcome.ACKNOWLEDGED),
+        ({"type": "v2.app.deactivated"}, DeliveryOutcome.ACKNOWLEDGED),
+        ({"type": "v2-beta.app.configuration.updated"}, DeliveryOutcome.ACKNOWLEDGED),
     ],
     ids=str,
 )
-def test_messages_without_a_trigger_are_answered_at_once(message: dict[str, Any], outcome: Outcome) -> None:
+def test_messages_without_a_trigger_are_answered_at_once(message: dict[str, Any], outcome: DeliveryOutcome) -> None:
     answer = take(message)
     assert isinstance(answer, Accepted)
     assert answer.outcome is outcome

@@ -12,7 +12,7 @@ from entrypackage.filing import Slot, Wish
 from entrypackage.identity import object_name
 from entrypackage.kubernetes import InvalidError, KubernetesError, NotFoundError, Object, UnreachableError
 from entrypackage.trigger import Trigger
-from receiver.answers import Outcome, Refusal, Why
+from receiver.answers import DeliveryOutcome, Refusal, Why
 from receiver.writer import Writer
 from tests.support.memory_cluster import Store
 
@@ -38,7 +38,7 @@ def soon(seconds: float = 5) -> float:
     return asyncio.get_running_loop().time() + seconds
 
 
-async def file(writer: Writer, wish: Wish, seconds: float = 5) -> Outcome | Why:
+async def file(writer: Writer, wish: Wish, seconds: float = 5) -> DeliveryOutcome | Why:
     try:
         return (await writer.file(wish, soon(seconds))).outcome
     except Refusal as refusal:
@@ -48,9 +48,9 @@ async def file(writer: Writer, wish: Wish, seconds: float = 5) -> Outcome | Why:
 async def test_the_first_trigger_creates_and_later_ones_move_the_slot() -> None:
     store = Store(object_name(ENTRY))
     writer = Writer(store, "ns")
-    assert await file(writer, event(1)) is Outcome.STORED
-    assert await file(writer, event(2)) is Outcome.STORED
-    assert await file(writer, request(3)) is Outcome.STORED
+    assert await file(writer, event(1)) is DeliveryOutcome.STORED
+    assert await file(writer, event(2)) is DeliveryOutcome.STORED
+    assert await file(writer, request(3)) is DeliveryOutcome.STORED
     assert store.writes == ["create", "patch", "patch"]
     assert (store.spec["event"]["id"], store.spec["request"]["id"]) == ("evt_2", "msg_3")
 
@@ -60,7 +60,7 @@ async def test_what_is_covered_writes_nothing() -> None:
     writer = Writer(store, "ns")
     await file(writer, event(2))
     for again in (event(2), event(1)):
-        assert await file(writer, again) is Outcome.COVERED
+        assert await file(writer, again) is DeliveryOutcome.COVERED
     assert store.writes == ["create"]
 
 
@@ -75,7 +75,8 @@ async def test_deliveries_that_wait_share_one_write_and_the_newest_wins() -> Non
     await asyncio.sleep(0)
     store.gate.set()
     outcomes = await asyncio.gather(first, *waiting)
-    assert outcomes == [Outcome.STORED, Outcome.COVERED, Outcome.STORED, Outcome.COVERED, Outcome.STORED]
+    stored, covered = DeliveryOutcome.STORED, DeliveryOutcome.COVERED
+    assert outcomes == [stored, covered, stored, covered, stored]
     assert store.writes == ["create", "patch"]
     assert (store.spec["event"]["id"], store.spec["request"]["id"]) == ("evt_9", "msg_3")
 
@@ -84,7 +85,7 @@ async def test_many_at_once_never_race_each_other() -> None:
     store = Store(object_name(ENTRY))
     writer = Writer(store, "ns")
     outcomes = await asyncio.gather(*(file(writer, event(number % 50)) for number in range(200)))
-    assert set(outcomes) <= {Outcome.STORED, Outcome.COVERED}
+    assert set(outcomes) <= {DeliveryOutcome.STORED, DeliveryOutcome.COVERED}
     assert store.most_in_flight == 1
     assert store.spec["event"]["id"] == "evt_49"
     assert len(store.writes) <= 3
@@ -97,7 +98,7 @@ async def test_other_entries_do_not_wait() -> None:
     filed = [asyncio.create_task(file(writer, event(1, f"etr_{number}"))) for number in range(20)]
     await asyncio.wait_for(_until(lambda: store.in_flight == 20), 5)
     store.gate.set()
-    assert await asyncio.gather(*filed) == [Outcome.STORED] * 20
+    assert await asyncio.gather(*filed) == [DeliveryOutcome.STORED] * 20
 
 
 async def test_a_lost_race_is_decided_again() -> None:
@@ -111,7 +112,7 @@ async def test_a_lost_race_is_decided_again() -> None:
             store.spec["event"] = theirs.trigger.model_dump(mode="json", by_alias=True, exclude_none=True)
 
     store.before_write = another_writer
-    assert await file(writer, event(4)) is Outcome.COVERED
+    assert await file(writer, event(4)) is DeliveryOutcome.COVERED
     assert store.spec["event"]["id"] == "evt_5"
 
 
@@ -127,7 +128,7 @@ async def test_a_lost_create_becomes_a_patch_and_a_vanished_object_a_create() ->
         store.objects.setdefault(object_name(ENTRY), theirs)
 
     store.before_write = created_by_another
-    assert await file(writer, event(2)) is Outcome.STORED
+    assert await file(writer, event(2)) is DeliveryOutcome.STORED
     assert store.writes == ["create", "patch"]
 
     def vanish_once() -> None:
@@ -135,7 +136,7 @@ async def test_a_lost_create_becomes_a_patch_and_a_vanished_object_a_create() ->
         store.before_write = lambda: None
 
     store.before_write = vanish_once
-    assert await file(writer, event(3)) is Outcome.STORED
+    assert await file(writer, event(3)) is DeliveryOutcome.STORED
     assert store.writes == ["create", "patch", "patch", "create"]
     assert store.spec["event"]["id"] == "evt_3"
 
@@ -154,7 +155,7 @@ async def test_a_passing_failure_is_tried_again_until_the_deadline(error: Kubern
     store = Store(object_name(ENTRY))
     writer = Writer(store, "ns")
     store.failures = [error] * 3
-    assert await file(writer, event(1)) is Outcome.STORED
+    assert await file(writer, event(1)) is DeliveryOutcome.STORED
     store.failures = [error] * 1000
     assert await file(writer, event(2), seconds=0.2) is Why.API_SERVER_UNREACHABLE
 
@@ -197,7 +198,7 @@ async def test_an_api_server_that_hangs_is_given_up_at_the_deadline_and_the_next
     writer = Writer(store, "ns")
     assert await file(writer, event(1), seconds=0.05) is Why.DEADLINE
     store.gate.set()
-    assert await file(writer, event(2)) is Outcome.STORED
+    assert await file(writer, event(2)) is DeliveryOutcome.STORED
 
 
 async def test_whoever_has_given_up_waiting_is_not_written_for() -> None:
@@ -208,7 +209,7 @@ async def test_whoever_has_given_up_waiting_is_not_written_for() -> None:
     await asyncio.wait_for(_until(lambda: store.in_flight == 1), 5)
     assert await file(writer, event(2), seconds=0.02) is Why.DEADLINE
     store.gate.set()
-    assert await first is Outcome.STORED
+    assert await first is DeliveryOutcome.STORED
     assert store.writes == ["create"]
 
 
