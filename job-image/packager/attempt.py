@@ -17,7 +17,7 @@ from typing import IO, TYPE_CHECKING, Final
 
 from entrypackage.failures import Failure, FailureClass
 from entrypackage.telemetry import configure_logging
-from packager.archive.format import shown
+from packager.archive.format import quoted
 from packager.aws.client import check_address
 from packager.aws.credentials import find_credentials
 from packager.aws.queue import Queue
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from packager.archive.source import ArchiveSource
     from packager.http1 import Client
 
-__all__ = ["carry_out", "configure_logging", "foresee", "log_defect", "make_report", "prepare", "write_report"]
+__all__ = ["carry_out", "configure_logging", "dry_run", "log_defect", "make_report", "prepare", "write_report"]
 
 log = logging.getLogger("packager")
 
@@ -80,9 +80,9 @@ async def prepare(
 
 
 def _check_addresses(destination: Destination, environment: Mapping[str, str]) -> None:
-    """Refuse what is no address while nothing has been sent to any; raises `Failure` (`OrderInvalid`)."""
+    """Raise `Failure` (`OrderInvalid`) for what is no address, before a request is sent to any."""
     if not _BUCKET.fullmatch(destination.bucket):
-        raise Failure(FailureClass.ORDER_INVALID, f"No bucket can be called {shown(destination.bucket)}.")
+        raise Failure(FailureClass.ORDER_INVALID, f"No bucket can be called {quoted(destination.bucket)}.")
     check_address("The queue's URL", destination.queue_url)
     check_address("S3's endpoint", destination.s3_endpoint_url)
     check_address("SQS's endpoint", destination.sqs_endpoint_url)
@@ -91,7 +91,7 @@ def _check_addresses(destination: Destination, environment: Mapping[str, str]) -
 
 
 async def carry_out(packing: Packing) -> None:
-    """Pack, and show how far it is; raises `Failure`."""
+    """Pack and show the progress; raises `Failure`."""
     showing = asyncio.create_task(show_progress(packing.progress))
     try:
         await packing.run()
@@ -101,9 +101,9 @@ async def carry_out(packing: Packing) -> None:
             await showing
 
 
-async def foresee(packing: Packing, stream: IO[str]) -> None:
-    """Print what would be done."""
-    plan = await packing.foresee()
+async def dry_run(packing: Packing, stream: IO[str]) -> None:
+    """Print as JSON what would be put, replaced and skipped."""
+    plan = await packing.dry_run()
     stream.write(
         json.dumps(
             {
@@ -125,7 +125,7 @@ def log_defect(error: Exception) -> None:
 
 
 def make_report(digest: str, failure: Failure | None, packing: Packing | None, archive: ArchiveSource | None) -> Report:
-    """Say what became of the order, however far it came."""
+    """Return the report on the order, however far the attempt came."""
     result = packing.result if packing else PackingResult()
     progress = packing.progress if packing else Progress()
     report = result.report(digest, failure, progress, archive.fetched if archive else 0)

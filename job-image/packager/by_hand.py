@@ -19,7 +19,7 @@ from packager.aws.client import check_address
 def make_order(
     archive: str, destination: str, entry: Path | None, queue_url: str | None, endpoint: str | None
 ) -> Order:
-    """Make up what an order needs; raises `Failure` (`OrderInvalid`) with a sentence for a person."""
+    """Return an order with defaults for what a person does not give; raises `Failure` (`OrderInvalid`)."""
     parts = urlsplit(destination)
     prefix, _, display_id = parts.path.strip("/").rpartition("/")
     if parts.scheme != "s3" or not parts.netloc or not prefix or not display_id:

@@ -1,4 +1,4 @@
-"""How much is done at once: one budget of memory and requests, computed from the pod's own limits.
+"""How much is done at once: bytes in memory and requests, computed from the pod's own limits.
 
 Never from the node: on Fargate the node that a pod sees is larger than the pod.
 """
@@ -31,15 +31,15 @@ class ConcurrencyLimits:
     """What may be in flight at once."""
 
     buffer_bytes: int
-    """Content held in memory on its way."""
+    """Bytes of content in memory between archive and bucket."""
     puts: int
-    """Requests to S3."""
+    """Concurrent requests to S3."""
     readers: int
-    """Requests to the archive's origin."""
+    """Concurrent requests to the archive's origin."""
 
     @classmethod
     def of_pod(cls, memory_bytes: int | None, cpu_millis: int | None) -> Self:
-        """Compute it; None where the pod does not say."""
+        """Compute the limits; None where the pod does not say."""
         memory = memory_bytes or _DEFAULT_MEMORY
         cpu = cpu_millis or _DEFAULT_CPU
         return cls(
@@ -54,8 +54,8 @@ class ConcurrencyLimits:
         return cls.of_pod(*(_whole(environment.get(name)) for name in ("MEMORY_LIMIT_BYTES", "CPU_LIMIT_MILLIS")))
 
     @property
-    def held_bytes(self) -> int:
-        """Content that may be kept between verifying and replacing."""
+    def kept_bytes(self) -> int:
+        """Bytes of content that may be kept between verifying and replacing."""
         return self.buffer_bytes // 4
 
 
@@ -69,25 +69,25 @@ def part_bytes(size: int) -> int:
 
 
 class Capacity:
-    """A semaphore of bytes: who asks first is served first, and one that asks for more than all gets all."""
+    """A semaphore of bytes, first come, first served; a request for more than the total is granted the total."""
 
     def __init__(self, total: int) -> None:
-        """Begin with everything free."""
+        """Begin with `total` bytes free."""
         self.free = total
         self.on_acquired: Callable[[], None] | None = None
-        """Called when something was taken, so that whoever keeps memory for later can let go of it."""
+        """Called after each `acquire`, so that memory which is kept for later can be freed."""
         self._total = total
         self._waiting: deque[tuple[int, asyncio.Future[None]]] = deque()
 
     async def acquire(self, count: int) -> int:
-        """Wait for room; return what was taken, to be given back."""
+        """Wait for `count` bytes; return how many were acquired, for `release`."""
         charge = await self.reserve(count)
         if self.on_acquired is not None:
             self.on_acquired()
         return charge
 
     async def reserve(self, count: int) -> int:
-        """Take room and tell nobody."""
+        """Acquire without calling `on_acquired`."""
         charge = min(max(count, _LEAST_CHARGE), self._total)
         if not self._waiting and self.free >= charge:
             self.free -= charge
@@ -106,7 +106,7 @@ class Capacity:
         return charge
 
     def release(self, charge: int) -> None:
-        """Give room back."""
+        """Return what `acquire` or `reserve` returned."""
         self.free += charge
         self._serve()
 
@@ -125,10 +125,10 @@ class PartBuffer:
     """
 
     def __init__(self, size: int) -> None:
-        """Take so many bytes of memory."""
+        """Allocate `size` bytes."""
         self.size = size
         self.charge = 0
-        """What it takes of the room while it is in use."""
+        """What it takes of the capacity while it is in use."""
         self._memory = memoryview(bytearray(size))
 
     def fill(self, at: int, piece: memoryview) -> int:
@@ -138,34 +138,34 @@ class PartBuffer:
         return took
 
     def content(self, length: int) -> memoryview:
-        """Return the first bytes; they are overwritten once the buffer was given back."""
+        """Return the first bytes; they are overwritten once the buffer is released."""
         return self._memory[:length]
 
 
 class PartBuffers:
-    """The buffers of parts, taken out of the room that all content shares; idle ones are kept while it is free."""
+    """The buffers of parts, within the capacity that all content shares; idle ones are kept while it is free."""
 
     def __init__(self, capacity: Capacity) -> None:
-        """Begin without any."""
+        """Begin without buffers."""
         self._capacity = capacity
         self._idle: list[PartBuffer] = []
         capacity.on_acquired = self._trim
 
     async def acquire(self, size: int) -> PartBuffer:
-        """Wait for room for a buffer of `size` bytes."""
+        """Wait for capacity and return a buffer of `size` bytes, to be released."""
         charge = await self._capacity.reserve(size)
         buffer = next((idle for idle in self._idle if idle.size == size), None)
         if buffer is not None:
             self._idle.remove(buffer)
         else:
-            self._trim()  # not above: others that were granted room meanwhile are about to use what is idle
+            self._trim()  # not above: others that were granted capacity meanwhile are about to use idle buffers
             buffer = PartBuffer(size)
         buffer.charge = charge
         return buffer
 
     @property
     def idle_bytes(self) -> int:
-        """What the buffers take that nobody uses."""
+        """Bytes of the buffers that are not in use."""
         return sum(buffer.size for buffer in self._idle)
 
     def _trim(self) -> None:
@@ -173,6 +173,6 @@ class PartBuffers:
             self._idle.pop(0)
 
     def release(self, buffer: PartBuffer) -> None:
-        """Take a buffer back."""
+        """Keep a buffer for reuse and free its capacity."""
         self._idle.append(buffer)
         self._capacity.release(buffer.charge)

@@ -28,10 +28,10 @@ _ROUNDS: Final = 5
 
 
 class Claim(Fence):
-    """The right to write one package; lost as soon as somebody else puts the inventory."""
+    """The right to write one package; lost as soon as another packager puts the inventory."""
 
     def __init__(self, store: Store, key: str, etag: str | None, clock: Callable[[], float] = boot_seconds) -> None:
-        """Know the inventory's key and the ETag that it had when it was read."""
+        """`key` is the inventory's, `etag` what it had when it was read (None: there was none)."""
         self.inventory: Inventory | None = None
         """As last written by this claim."""
         self._store = store
@@ -62,7 +62,7 @@ class Claim(Fence):
             await self._check()
 
     def cut_off(self) -> None:
-        """Take note of a write that was sent and will not be answered: it may be carried out a moment later."""
+        """Record that a write was sent and its response will not be read: it may be carried out a moment later."""
         self._cut_off = self._clock()
 
     async def _outwait(self) -> None:
@@ -88,8 +88,8 @@ class Claim(Fence):
 
         A try whose answer was lost may have been carried out; then what is there is ours, and that is fine.
 
-        A settled one is put only once nothing of this claim's can be on the wire: whoever reads it does not wait, and
-        what was cut off here might be carried out over what the next attempt puts.
+        A settled one is put only once nothing of this claim's can be on the wire: a packager that reads it does not
+        wait, and what was cut off here might be carried out over what the next attempt puts.
         """
         if inventory.settled:
             await self._outwait()

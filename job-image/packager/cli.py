@@ -58,7 +58,7 @@ def _parser() -> argparse.ArgumentParser:
     pack.add_argument("archive", help="path of a ZIP file, or its http(s) address")
     pack.add_argument("destination", help="s3://bucket/prefix/display-id")
     pack.add_argument("--entry", type=Path, help="the entry's JSON as Benchling's API gives it")
-    pack.add_argument("--queue-url", help="the SQS queue to tell; nobody is told without it")
+    pack.add_argument("--queue-url", help="the SQS queue that the message is sent to; without it none is sent")
     pack.add_argument("--endpoint-url", help="another S3 than AWS's")
     pack.add_argument("--dry-run", action="store_true", help="say what would be done and change nothing")
     return parser
@@ -144,7 +144,7 @@ async def _pack_by_hand(options: argparse.Namespace, environment: Mapping[str, s
 
 
 class _Job:
-    """The life of the process around one attempt: signals, report, exit code."""
+    """The process around one attempt: signals, report, exit code."""
 
     def __init__(self, digest: str, termination_log: Path | None, stop: Stop) -> None:
         self.digest = digest
@@ -153,16 +153,16 @@ class _Job:
         self._packing: Packing | None = None
         self._archive: ArchiveSource | None = None
         self._code: int | None = None
-        """How it ended, once that is settled."""
+        """The exit code, once the report is written."""
 
     async def finish(
         self, preparing: Preparing, client: Client, environment: Mapping[str, str], *,
         dry_run: bool,
     ) -> int:  # fmt: skip
-        """Pack; whatever happens, report and return the exit code."""
+        """Pack; write the report and return the exit code, whatever happens."""
         task = asyncio.current_task()
         assert task is not None
-        self._stop.watch(task, functools.partial(self._leave, environment))
+        self._stop.watch(task, functools.partial(self._exit_now, environment))
         failure: Failure | None = None
         try:
             await self._work(preparing, client, environment, dry_run=dry_run)
@@ -176,8 +176,8 @@ class _Job:
             preparing.close()
             client.close()
         self._stop.ignore()  # before the report, so that no signal can come between that and the exit code
-        if failure is not None and self._stop.told:
-            failure = _stopped()  # what fails while the work is being broken off says nothing of the destination
+        if failure is not None and self._stop.requested:
+            failure = _stopped()  # a failure while the work is cancelled says nothing about the destination
         self._code = self._end(failure, environment, dry_run=dry_run)
         return self._code
 
@@ -185,19 +185,19 @@ class _Job:
         self, preparing: Preparing, client: Client, environment: Mapping[str, str], *,
         dry_run: bool,
     ) -> None:  # fmt: skip
-        await asyncio.sleep(0)  # lets a signal that came before take effect before anything is asked for
+        await asyncio.sleep(0)  # lets an earlier signal take effect before the first request
         order, self._archive = await preparing
         from packager import attempt
 
         attempt.configure_logging(environment.get("LOG_LEVEL", "INFO"))
         self._packing = await attempt.prepare(order, self.digest, self._archive, client, environment)
         if dry_run:
-            await attempt.foresee(self._packing, sys.stdout)
+            await attempt.dry_run(self._packing, sys.stdout)
         else:
             await attempt.carry_out(self._packing)
 
-    def _leave(self, environment: Mapping[str, str]) -> None:
-        """End with a report although the cleaning up hangs: the next attempt cleans up, a lost report costs a try."""
+    def _exit_now(self, environment: Mapping[str, str]) -> None:
+        """End with a report although the clean-up hangs: the next attempt cleans up, and a lost report costs a try."""
         code = self._end(_stopped(), environment) if self._code is None else self._code
         for stream in (sys.stdout, sys.stderr):
             stream.flush()
@@ -212,13 +212,13 @@ class _Job:
             attempt.write_report(report, self._termination_log, dry_run=dry_run)
         except Exception as error:  # noqa: BLE001 - a report that cannot be made must not hide what happened
             failure = failure or _defect(error, environment)
-            self._last_words(failure)
+            self._write_minimal_report(failure)
         if failure is None:
             return 0
         return POLICIES[failure.failure].exit_code or 1
 
-    def _last_words(self, failure: Failure) -> None:
-        """Report with nothing but what is imported already."""
+    def _write_minimal_report(self, failure: Failure) -> None:
+        """Write a report with only what is imported already."""
         words = json.dumps({"orderDigest": self.digest[:64], "failure": failure.failure.value})
         sys.stderr.write(f"{words}\n")
         if self._termination_log is not None:

@@ -230,7 +230,7 @@ class HttpResponse:
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
     def unread(self, piece: bytes) -> None:
-        """Put back what was read too much; the next `piece` returns it."""
+        """Put bytes back; the next `piece` returns them."""
         self._pushed = piece
 
     def _finish(self) -> None:
@@ -239,7 +239,7 @@ class HttpResponse:
             self._pool.release(self._wire, reusable=self._reusable)
 
     def close(self) -> None:
-        """Drop the answer; its connection is reused only if the body was read."""
+        """Drop the response; its connection is reused only if the body was read."""
         if not self._done:
             self._done = True
             self._pool.release(self._wire, reusable=False)
@@ -281,10 +281,10 @@ class _Pool:
 
 
 class Client:
-    """Sends requests; one per process. How many run at once is the caller's affair."""
+    """Sends requests; one per process. The caller decides how many run at once."""
 
     def __init__(self, *, idle_seconds: float = 60.0) -> None:
-        """Give up on a connection that moves nothing for `idle_seconds`."""
+        """Break a connection that moves nothing for `idle_seconds`."""
         self._pools: dict[tuple[bool, str, int], _Pool] = {}
         self._idle_seconds = idle_seconds
         self._tls: ssl.SSLContext | None = None
@@ -405,7 +405,7 @@ class Client:
         reusable = complete and headers.get("connection", "").lower() != "close" and (left is not None or chunked)
         response = HttpResponse(status, headers, pool, wire, left, chunked, reusable, self._idle_seconds)
         if left == 0:
-            response._finish()  # noqa: SLF001 - an answer without a body needs no reading
+            response._finish()  # noqa: SLF001 - a response without a body needs no reading
         return response
 
     def close(self) -> None:

@@ -14,23 +14,23 @@ from typing import TYPE_CHECKING, Final
 
 from entrypackage.failures import Failure, FailureClass
 from entrypackage.order import PackedPackage, Report
-from packager.archive.directory import learn
+from packager.archive.directory import read_content
 from packager.claim import FRESH_SECONDS, WIRE_SECONDS, Claim
 from packager.decisions.inventory import ClaimMark, Inventory, InventoryKey, Notified, Proven, Standing
 from packager.decisions.metadata import PackageFacts, choose_canvas, manifest_checksum, render
 from packager.decisions.notification import Announcement, decide_announcement, fifo_attributes, message_body
 from packager.decisions.plan import (
-    Previous,
+    PreviousPackage,
     TransferPlan,
     check_claim,
     claimed_inventory,
     displaces,
     find_missing,
+    interpret_objects,
     known_good,
     plan_transfer,
     publish,
     skip_candidates,
-    understand,
     withdrawn,
     without_deleted,
 )
@@ -73,7 +73,7 @@ class Findings:
     """All that is known before the first write."""
 
     content: Content
-    previous: Previous
+    previous: PreviousPackage
     objects: FoundObjects
     facts: PackageFacts
     """What the metadata files are rendered from when their turn comes; they may be large."""
@@ -131,7 +131,7 @@ class Packing:
 
     @property
     def progress(self) -> Progress:
-        """How far it is."""
+        """How far the attempt is."""
         return self._tools.progress
 
     async def run(self) -> None:
@@ -147,7 +147,7 @@ class Packing:
             await undisturbed(self._settle(claim, error))
             raise
 
-    async def foresee(self) -> TransferPlan:
+    async def dry_run(self) -> TransferPlan:
         """Do only what changes nothing, and return what would be done; raises `Failure`."""
         findings = await self._find_out()
         return await self._plan(findings, findings.objects.listed)
@@ -182,7 +182,8 @@ class Packing:
     async def _find_out(self) -> Findings:
         with self._stage("reading the directory"):
             content, (previous, objects) = await both(
-                learn(self._archive, self._order.destination.key_prefix, self._order.limits), self._read_previous()
+                read_content(self._archive, self._order.destination.key_prefix, self._order.limits),
+                self._read_previous(),
             )
         missing = find_missing(self._order.entry, content.files, self._order.external_file_sizes)
         self.result.missing_count, self.result.missing = missing.count, missing.ids
@@ -191,9 +192,9 @@ class Packing:
         checksum = manifest_checksum(self._order, facts)  # fails here for an entry that cannot be rendered
         return Findings(content, previous, objects, facts, checksum)
 
-    async def _read_previous(self) -> tuple[Previous, FoundObjects]:
+    async def _read_previous(self) -> tuple[PreviousPackage, FoundObjects]:
         objects = await self._prefix.read()
-        previous = understand(
+        previous = interpret_objects(
             str(self._order.entry.get("id")),
             objects.inventory,
             objects.entry_json,
@@ -237,7 +238,7 @@ class Packing:
             progress.bytes_done = sum(file.member.size for file in plan.skipped)
             return plan
 
-    async def _transfer(self, plan: TransferPlan, previous: Previous, claimed: Inventory, claim: Claim) -> None:
+    async def _transfer(self, plan: TransferPlan, previous: PreviousPackage, claimed: Inventory, claim: Claim) -> None:
         tools = self._tools
         key_prefix = self._order.destination.key_prefix
         transfer = Transfer(self._archive, tools.store, claim, tools.limits, key_prefix, tools.progress)
@@ -293,7 +294,7 @@ class Packing:
             if failure.failure is FailureClass.SUPERSEDED:
                 raise
 
-    async def _withdraw(self, previous: Previous, claimed: Inventory, claim: Claim) -> None:
+    async def _withdraw(self, previous: PreviousPackage, claimed: Inventory, claim: Claim) -> None:
         """Leave the destination as it was found.
 
         A put that was cut off when the archive was refused may be carried out after its key was removed, and nothing

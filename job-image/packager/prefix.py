@@ -36,7 +36,7 @@ class PackagePrefix:
     """The objects of one package. Whatever changes them takes the fence; errors are `Failure`."""
 
     def __init__(self, store: Store, destination: Destination, requests: int) -> None:
-        """Send at most so many `requests` at once."""
+        """Send at most `requests` at once."""
         self._store = store
         self._destination = destination
         self._prefix = destination.key_prefix

@@ -1,4 +1,4 @@
-"""Being told to stop: heard from the process's first moment on, handed to the work as soon as there is some."""
+"""SIGTERM and SIGINT: received from the start of the process on, passed on as soon as there is work to cancel."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 LAST_MOMENT_SECONDS: Final = 26.0
-"""After the signal. A pod that was told to stop is killed after 30 s (the Job's grace period)."""
+"""After the signal. Kubernetes kills a pod 30 s after SIGTERM (the Job's grace period)."""
 
 _SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
 
@@ -19,42 +19,45 @@ class Stop:
     """Whether SIGTERM or SIGINT came.
 
     The first process of a container does not even get a signal that it has no handler for, and any other would die of
-    it without a report; so this listens before anything that takes time is imported.
+    it without a report; so the handlers are installed before anything that takes time is imported.
     """
 
     def __init__(self) -> None:
-        """Listen to nothing yet."""
-        self.told = False
+        """Begin without handlers; `listen` installs them."""
+        self.requested = False
         self._listening = False
         self._loop: asyncio.AbstractEventLoop | None = None
         self._cancel: Callable[[], object] | None = None
         self._too_late: Callable[[], object] | None = None
 
     def listen(self) -> None:
-        """Take both signals from now on."""
+        """Install the handlers of both signals."""
         self._listening = True
         for number in _SIGNALS:
             signal.signal(number, self._hear)
 
     def ignore(self) -> None:
-        """Ignore both signals for good: what became of the work is settled, and the process ends by itself.
+        """Ignore both signals for good: the attempt's end is decided, and the process ends by itself.
 
-        Any other handler would spoil that: ours finds the loop closed, and the system's own kills the process.
+        With any other handler it would not: ours finds the loop closed, and the system's own kills the process.
         """
         if self._listening:
             for number in _SIGNALS:
                 signal.signal(number, signal.SIG_IGN)
 
     def _hear(self, *_: object) -> None:
-        # Only the first counts: a second one would break off what the first made the packager clean up.
-        if not self.told:
-            self.told = True
+        # Only the first counts: a second one would cancel the clean-up that the first one started.
+        if not self.requested:
+            self.requested = True
             self._pass_on()
 
     def watch(self, task: asyncio.Task[int], too_late: Callable[[], object]) -> None:
-        """Cancel this task when it is time, which may be now; call `too_late` if it has not ended long after that."""
+        """Cancel this task on a signal, also on an earlier one.
+
+        Calls `too_late` if the process still runs `LAST_MOMENT_SECONDS` later.
+        """
         self._loop, self._cancel, self._too_late = task.get_loop(), task.cancel, too_late
-        if self.told:
+        if self.requested:
             self._pass_on()
 
     def _pass_on(self) -> None:

@@ -1,4 +1,4 @@
-"""Doing several things at once, and ending with the one failure that says why."""
+"""Several tasks at once that end with the one failure that says why."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _B = TypeVar("_B")
 
 
 async def flat(work: Awaitable[_A]) -> _A:
-    """Await work that runs a group of tasks; raises the one failure that stopped the group instead of the group."""
+    """Await work that runs a group of tasks; raises the one failure that stopped the group, not the group."""
     try:
         return await work
     except BaseExceptionGroup as group:
@@ -33,7 +33,7 @@ def _worst(group: BaseExceptionGroup[BaseException]) -> BaseException:
 
 
 async def each(names: Iterable[str], work: Callable[[str], Awaitable[None]], at_once: int) -> None:
-    """Do the same for every name, so many at once; raises the failure that stopped it."""
+    """Await `work` for every name, `at_once` of them at a time; raises the failure that stopped it."""
     queue = iter(names)
 
     async def worker() -> None:

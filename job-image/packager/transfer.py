@@ -14,8 +14,8 @@ from packager.archive.format import (
     check_gap,
     check_local_header,
     parse_local_header,
+    quoted,
     refused,
-    shown,
 )
 from packager.archive.unpack import PIECE_BYTES, Unpacker, crc32, unpack
 from packager.capacity import PUT_BYTES, Capacity, ConcurrencyLimits, PartBuffer, PartBuffers, part_bytes
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from packager.progress import Progress
 
 
-_OVER: Final = frozenset({FailureClass.ARCHIVE_EXPIRED, FailureClass.ARCHIVE_UNREACHABLE})
+_UNREADABLE: Final = frozenset({FailureClass.ARCHIVE_EXPIRED, FailureClass.ARCHIVE_UNREACHABLE})
 """Failures that say no more than that nothing further can be read."""
 
 _LATE_ID_SECONDS: Final = 2.0
@@ -62,7 +62,7 @@ class Transfer:
         key_prefix: str,
         progress: Progress,
     ) -> None:
-        """Put under `key_prefix`, behind `fence`."""
+        """Put objects under `key_prefix`, behind `fence`."""
         self._archive = archive
         self._store = store
         self._fence = fence
@@ -72,8 +72,8 @@ class Transfer:
         self._capacity = Capacity(limits.buffer_bytes)
         self._buffers = PartBuffers(self._capacity)
         self._slots = asyncio.Semaphore(limits.puts)
-        self._held: dict[str, bytes] = {}
-        self._held_bytes = 0
+        self._kept: dict[str, bytes] = {}
+        self._kept_bytes = 0
         self._ready: dict[str, Upload] = {}
         self._ready_parts = 0
         self._uploads: dict[str, str] = {}
@@ -84,7 +84,7 @@ class Transfer:
     async def run(self, put: Sequence[File], replace: Sequence[File] = ()) -> None:
         """Put some files, and prepare others, that would replace something, as far as that does not show.
 
-        Of the latter, large ones are uploaded but not completed, small ones kept if there is room, and the rest only
+        Of `replace`, large ones are uploaded and not completed, small ones kept within `kept_bytes`, and the rest only
         read to prove them; `replace` does what is left. Raises the first `Failure`, all else being stopped.
         """
         wanted = sorted([*put, *replace], key=lambda file: file.member.offset)
@@ -94,15 +94,15 @@ class Transfer:
             self._progress.bytes_skipped = self._progress.bytes_done
         runs = self._archive.runs(wanted, self._limits.readers)
         queue = iter(runs)
-        over: list[Failure] = []
+        unreadable: list[Failure] = []
         async with asyncio.TaskGroup() as puts, asyncio.TaskGroup() as readers:
             for _ in range(min(self._limits.readers, len(runs))):
-                readers.create_task(self._read_runs(queue, prepared, puts, over))
-        if over:
-            raise over[0]
+                readers.create_task(self._read_runs(queue, prepared, puts, unreadable))
+        if unreadable:
+            raise unreadable[0]
 
     async def _read_runs(
-        self, queue: Iterator[list[File]], prepared: set[str], puts: asyncio.TaskGroup, over: list[Failure]
+        self, queue: Iterator[list[File]], prepared: set[str], puts: asyncio.TaskGroup, unreadable: list[Failure]
     ) -> None:
         """Read runs until there are no more, or one reader finds that the archive is `over`.
 
@@ -113,14 +113,14 @@ class Transfer:
             reader = self._archive.read(run[0].member.offset, run[-1].until)
             try:
                 for file in run:
-                    if over:
+                    if unreadable:
                         return
                     await reader.skip(file.member.offset - reader.at)
                     await self._file(reader, file, prepare=file.name in prepared, puts=puts)
             except Failure as failure:
-                if failure.failure not in _OVER:
+                if failure.failure not in _UNREADABLE:
                     raise
-                over.append(failure)
+                unreadable.append(failure)
                 return
             finally:
                 reader.close()
@@ -176,23 +176,23 @@ class Transfer:
         if size > PUT_BYTES and self._ready_parts + parts <= _READY_PARTS:
             self._ready_parts += parts
             self._ready[file.name] = await self._upload(reader, file)
-        elif size <= self._limits.held_bytes - self._held_bytes:
-            self._held_bytes += size
-            self._held[file.name] = b"".join(await self._whole(reader, file))
+        elif size <= self._limits.kept_bytes - self._kept_bytes:
+            self._kept_bytes += size
+            self._kept[file.name] = b"".join(await self._whole(reader, file))
         else:
             self._progress.bytes_total += size  # it will be moved a second time
             async for piece in member_pieces(reader, file):
                 self._progress.bytes_done += len(piece)
 
     async def replace(self, files: Sequence[File]) -> None:
-        """Let files that were prepared take their places, and put the others; raises the first `Failure`."""
-        prepared = {*self._held, *self._ready}
+        """Complete the files that were prepared, and put the others; raises the first `Failure`."""
+        prepared = {*self._kept, *self._ready}
         async with asyncio.TaskGroup() as group:
             for file in files:
-                if file.name in self._held:
-                    charge = await self._capacity.acquire(0)  # what is kept has room of its own
+                if file.name in self._kept:
+                    charge = await self._capacity.acquire(0)  # kept files have a capacity of their own
                     await self._slots.acquire()
-                    group.create_task(self._put(file, [self._held.pop(file.name)], charge))
+                    group.create_task(self._put(file, [self._kept.pop(file.name)], charge))
                 elif file.name in self._ready:
                     await self._slots.acquire()
                     group.create_task(self._complete_ready(file, self._ready.pop(file.name)))
@@ -203,7 +203,7 @@ class Transfer:
         key = self._prefix + file.name
         self.uploads_begun += 1
         upload = Upload(await self._begin_upload(key, content_type(file.name)), [])
-        await flat(self._put_parts(reader, file, key, upload))  # the reader tells failures by their class
+        await flat(self._put_parts(reader, file, key, upload))  # the caller distinguishes failures by their class
         return upload
 
     async def _put_parts(self, reader: ByteReader, file: File, key: str, upload: Upload) -> None:
@@ -226,7 +226,7 @@ class Transfer:
         self._count(file)
 
     async def _begin_upload(self, key: str, kind: str) -> str:
-        """Begin an upload and note its id, also when this is cancelled: without its id it could not be given up."""
+        """Begin an upload and record its id, also when this is cancelled: without the id it could not be aborted."""
         begun = asyncio.ensure_future(self._store.begin_upload(key, content_type=kind, fence=self._fence))
         try:
             upload = await asyncio.shield(begun)
@@ -238,7 +238,7 @@ class Transfer:
         return upload
 
     async def _parts(self, reader: ByteReader, file: File) -> AsyncIterator[tuple[PartBuffer, int]]:
-        """Yield each part's buffer, to be given back, and how much of it is filled."""
+        """Yield each part's buffer, to be released, and how many bytes of it are filled."""
         buffer: PartBuffer | None = None
         filled = 0
         left = file.member.size
@@ -271,8 +271,8 @@ class Transfer:
             self._buffers.release(buffer)
 
     async def give_up(self) -> None:
-        """Abort the uploads that were begun and not completed; the next attempt ends those that stay."""
-        slots = asyncio.Semaphore(self._limits.puts)  # what was cut off may not have given its own back
+        """Abort the uploads that were begun and not completed; the next attempt aborts those that remain."""
+        slots = asyncio.Semaphore(self._limits.puts)  # what was cancelled may not have released its own
 
         async def abort(upload: str, key: str) -> None:
             async with slots:
@@ -302,7 +302,7 @@ async def member_pieces(reader: ByteReader, file: File) -> AsyncIterator[bytes]:
     while left:
         packed = await reader.some(min(left, PIECE_BYTES))
         if not packed:
-            raise refused(f"The content of {shown(file.member.name)} reaches into what follows it.")
+            raise refused(f"The content of {quoted(file.member.name)} reaches into what follows it.")
         left -= len(packed)
         for piece in unpacker.feed(packed):
             yield piece

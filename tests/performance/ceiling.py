@@ -11,7 +11,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from entrypackage.order import Limits
-from packager.archive.directory import learn
+from packager.archive.directory import read_content
 from packager.archive.source import open_archive
 from packager.archive.unpack import crc32
 from packager.aws.client import Fence
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 async def fetch(url: str) -> None:
     """Read every member, several at a time, and drop what it holds."""
     archive = await open_archive(Client(), url)
-    content = await learn(archive, "x/", Limits())
+    content = await read_content(archive, "x/", Limits())
     queue = iter(archive.runs(content.files, 4))
 
     async def reader() -> None:
@@ -48,7 +48,7 @@ async def put(url: str, endpoint: str, bucket: str) -> None:
     """Put members of the same sizes in the same parts, from buffers that are ready."""
     client = Client()
     archive = await open_archive(client, url)
-    content = await learn(archive, "x/", Limits())
+    content = await read_content(archive, "x/", Limits())
     credentials = find_credentials(client, os.environ, "us-east-1", role_arn=None, session_name="ceiling")
     store = await open_store(
         client, credentials, bucket, region="us-east-1", default_region="us-east-1", endpoint_url=endpoint,

@@ -7,7 +7,7 @@ import zipfile
 from typing import TYPE_CHECKING
 
 from entrypackage.order import Limits
-from packager.archive.directory import learn
+from packager.archive.directory import read_content
 from packager.archive.format import find_end, parse_directory
 from packager.archive.source import LocalArchiveSource
 from packager.decisions.policy import Content, examine
@@ -43,7 +43,7 @@ async def read_everything(
     """Read a whole archive as the packager does."""
     archive = LocalArchiveSource(io.BytesIO(raw))
     archive.ranged = ranged
-    content = await learn(archive, "p/E/", limits)
+    content = await read_content(archive, "p/E/", limits)
     found = {}
     for file in content.files:
         reader = archive.read(file.member.offset, file.until)

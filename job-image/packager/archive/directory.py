@@ -1,4 +1,4 @@
-"""Learning what an archive holds: from its directory by ranges, or by reading all of it where ranges are refused."""
+"""What an archive holds: from its directory by ranges, or by reading all of it where the origin serves no ranges."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from packager.archive.format import (
     local_sizes,
     parse_directory,
     parse_local_header,
+    quoted,
     refused,
-    shown,
 )
 from packager.archive.unpack import PIECE_BYTES, Unpacker
 from packager.decisions.policy import Content, check_directory_size, examine, most_directory_bytes
@@ -34,7 +34,7 @@ _END_BYTES: Final = 66_000
 """The end records with the longest comment."""
 
 
-async def learn(archive: ArchiveSource, key_prefix: str, limits: Limits) -> Content:
+async def read_content(archive: ArchiveSource, key_prefix: str, limits: Limits) -> Content:
     """Return the archive's files, every rule of the directory kept; raises `Failure` (`ArchiveRefused`)."""
     members, end = await (_by_ranges(archive, limits) if archive.ranged else _by_reading(archive, limits))
     return examine(members, end, key_prefix, limits)
@@ -53,24 +53,24 @@ async def _by_ranges(archive: ArchiveSource, limits: Limits) -> tuple[list[Membe
 
 
 @dataclass(slots=True)
-class _Seen:
-    """What was met on the way through the archive, by offset."""
+class _FoundMembers:
+    """The members found while an archive is read from its start."""
 
     members: dict[int, tuple[str, int, int, int]] = field(default_factory=dict)
-    """Name, packed, size, CRC-32."""
+    """Name, packed, size, CRC-32, by offset."""
     total: int = 0
 
 
 async def _by_reading(archive: ArchiveSource, limits: Limits) -> tuple[list[Member], End]:
     reader = archive.read(0, None)
-    seen = _Seen()
+    found_members = _FoundMembers()
     try:
         while (start := await reader.exactly(4)) == b"PK\x03\x04":
             reader.unread(start)
-            await _pass_member(reader, seen, limits)
+            await _read_past_member(reader, found_members, limits)
         reader.unread(start)
         begin = reader.at
-        tail = await _rest(reader, most_directory_bytes(len(seen.members)) + _END_BYTES)
+        tail = await _rest(reader, most_directory_bytes(len(found_members.members)) + _END_BYTES)
     finally:
         reader.close()
     archive.size = reader.at
@@ -79,8 +79,8 @@ async def _by_reading(archive: ArchiveSource, limits: Limits) -> tuple[list[Memb
     if end.directory_offset != begin:
         raise refused("The archive's directory is not behind its last member.")
     members = parse_directory(tail[: end.directory_bytes], end)
-    met = {member.offset: (member.name, member.packed, member.size, member.crc32) for member in members}
-    if met != seen.members:
+    listed = {member.offset: (member.name, member.packed, member.size, member.crc32) for member in members}
+    if listed != found_members.members:
         raise refused("The archive's directory does not list the members that the archive has.")
     return members, end
 
@@ -96,38 +96,38 @@ async def _rest(reader: ByteReader, most: int) -> bytes:
     return b"".join(pieces)
 
 
-async def _pass_member(reader: ByteReader, seen: _Seen, limits: Limits) -> None:
+async def _read_past_member(reader: ByteReader, found_members: _FoundMembers, limits: Limits) -> None:
     offset = reader.at
     header = parse_local_header(await reader.exactly(LOCAL_HEADER_BYTES), f"byte {offset}")
     trailing = await reader.exactly(header.trailing_bytes)
     name = decode_name(trailing[: header.name_bytes], header.flags)
-    if len(seen.members) >= limits.max_members:
+    if len(found_members.members) >= limits.max_members:
         raise refused(f"The archive has more than the {limits.max_members} members that are taken.")
     if header.flags & ENCRYPTED_FLAGS:
-        raise refused(f"The member {shown(name)} is encrypted.")
+        raise refused(f"The member {quoted(name)} is encrypted.")
     if header.method not in {STORED, DEFLATED}:
-        raise refused(f"The member {shown(name)} is compressed by method {header.method}; only deflate is read.")
+        raise refused(f"The member {quoted(name)} is compressed by method {header.method}; only deflate is read.")
     described = bool(header.flags & DESCRIPTOR_FLAG)
     packed, size = local_sizes(header, trailing)
     if described and header.method == STORED and not packed and not name.endswith("/"):
-        raise refused(f"The member {shown(name)} is stored without its size, and the origin serves no ranges.")
+        raise refused(f"The member {quoted(name)} is stored without its size, and the origin serves no ranges.")
     if described and header.method == STORED and name.endswith("/"):
         packed = size = 0
-    most = min(limits.max_member_bytes, limits.max_total_bytes - seen.total)
-    passed = _Passing(name, limits, most)
+    most = min(limits.max_member_bytes, limits.max_total_bytes - found_members.total)
+    meter = _MemberMeter(name, limits, most)
     if described and header.method == DEFLATED:
-        await passed.until_its_end(reader)
+        await meter.until_its_end(reader)
     else:
-        await passed.exactly(reader, header.method, packed)
+        await meter.exactly(reader, header.method, packed)
     if described:
-        await _descriptor(reader, passed)
-    elif (passed.packed, passed.size, passed.crc) != (packed, size, header.crc32):
-        raise refused(f"The content of {shown(name)} does not have the size or the CRC-32 that the archive claims.")
-    seen.total += passed.size
-    seen.members[offset] = (name, passed.packed, passed.size, passed.crc)
+        await _descriptor(reader, meter)
+    elif (meter.packed, meter.size, meter.crc) != (packed, size, header.crc32):
+        raise refused(f"The content of {quoted(name)} does not have the size or the CRC-32 that the archive claims.")
+    found_members.total += meter.size
+    found_members.members[offset] = (name, meter.packed, meter.size, meter.crc)
 
 
-class _Passing:
+class _MemberMeter:
     """Unpacks a member whose size may be unknown, within the limits, and keeps only its size and CRC-32."""
 
     def __init__(self, name: str, limits: Limits, most: int) -> None:
@@ -169,29 +169,32 @@ class _Passing:
     def _count(self, out: bytes) -> None:
         self.size += len(out)
         if self.size > self._most:
-            raise refused(f"The member {shown(self._name)} unpacks to more than the {self._most} bytes allowed.")
+            raise refused(f"The member {quoted(self._name)} unpacks to more than the {self._most} bytes allowed.")
         if self.size > max(self.packed, 1024) * self._ratio:
-            raise refused(f"The member {shown(self._name)} unpacks to more than {self._ratio} times its size.")
+            raise refused(f"The member {quoted(self._name)} unpacks to more than {self._ratio} times its size.")
 
 
-async def _descriptor(reader: ByteReader, passed: _Passing) -> None:
+async def _descriptor(reader: ByteReader, meter: _MemberMeter) -> None:
     """Read the data descriptor, of which four forms exist; the right one is the one that is true."""
-    plain = struct.pack("<3I", passed.crc, passed.packed & _NONE32, passed.size & _NONE32)
-    wide = struct.pack("<I2Q", passed.crc, passed.packed, passed.size)
-    met = await reader.exactly(4)
+    plain = struct.pack("<3I", meter.crc, meter.packed & _NONE32, meter.size & _NONE32)
+    wide = struct.pack("<I2Q", meter.crc, meter.packed, meter.size)
+    found = await reader.exactly(4)
     mark = b"PK\x07\x08"
-    if met == mark and not plain.startswith(mark):
-        met = await reader.exactly(4)
-    met += await reader.exactly(8)
-    if met == plain and not (wide.startswith(plain) and await _zeros_follow(reader)):
+    if found == mark and not plain.startswith(mark):
+        found = await reader.exactly(4)
+    found += await reader.exactly(8)
+    if found == plain and not (wide.startswith(plain) and await _zeros_follow(reader)):
         return
-    met += await reader.exactly(8)
-    if met != wide:
+    found += await reader.exactly(8)
+    if found != wide:
         raise refused("A member's data descriptor differs from its content.")
 
 
 async def _zeros_follow(reader: ByteReader) -> bool:
-    """Whether the long form goes on: of an empty member it begins like the short one, but no header with zeros."""
+    """Return whether the long form goes on.
+
+    For an empty member it begins like the short one, and no header begins with zeros.
+    """
     following = await reader.exactly(4)
     reader.unread(following)
     return following == bytes(4)

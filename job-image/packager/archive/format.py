@@ -1,6 +1,6 @@
 """The ZIP format, as far as an export needs it: the end record, the directory and the members' own headers.
 
-Pure parsing. What parses but is not acceptable is for `packager.decisions.policy`; fetching is for
+Pure parsing. What parses and still is unacceptable is for `packager.decisions.policy`; fetching is for
 `packager.archive.source`. Numbers are those of APPNOTE.TXT 6.3.10.
 """
 
@@ -33,11 +33,11 @@ _NONE32: Final = 0xFFFFFFFF
 
 
 def refused(sentence: str) -> Failure:
-    """Make the failure that every unacceptable archive ends with."""
+    """Return the failure (`ArchiveRefused`) for an unacceptable archive."""
     return Failure(FailureClass.ARCHIVE_REFUSED, sentence)
 
 
-def shown(name: str) -> str:
+def quoted(name: str) -> str:
     """Quote a member's name for a person, without control characters and at most 120 characters long."""
     printable = "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in name)
     return f'"{printable[:119]}…"' if len(printable) > 120 else f'"{printable}"'
@@ -154,7 +154,7 @@ def _member(fields: tuple[int, ...], raw_name: bytes, extra: bytes) -> Member:
     if _NONE32 in {packed, size, offset}:
         size, packed, offset = _zip64(extra, size, packed, offset, name)
     if disk not in {0, _NONE16}:
-        raise refused(f"The archive is one part of several: {shown(name)} is in another.")
+        raise refused(f"The archive is one part of several: {quoted(name)} is in another.")
     mode = attributes >> 16 if made_by >> 8 == 3 else 0
     return Member(name, offset, packed, size, crc, method, flags, mode)
 
@@ -166,7 +166,7 @@ def _zip64(extra: bytes, size: int, packed: int, offset: int, name: str) -> tupl
     for value in (size, packed, offset):
         if value == _NONE32:
             if not values:
-                raise refused(f"The archive's directory lacks the ZIP64 sizes of {shown(name)}.")
+                raise refused(f"The archive's directory lacks the ZIP64 sizes of {quoted(name)}.")
             resolved.append(values.pop(0))
         else:
             resolved.append(value)
@@ -185,12 +185,12 @@ def find_extra(extra: bytes, wanted: int) -> bytes:
 
 
 def decode_name(raw: bytes, flags: int) -> str:
-    """Read a member's name: UTF-8 if it says so or is valid as such, else code page 437, as ZIP's rule is."""
+    """Read a member's name: UTF-8 if it says so or is valid as such, else code page 437, by the rule of ZIP."""
     try:
         return raw.decode("utf-8")
     except UnicodeDecodeError:
         if flags & UTF8_FLAG:
-            raise refused(f"A member's name claims to be UTF-8 and is not: {shown(raw.decode('latin-1'))}.") from None
+            raise refused(f"A member's name claims to be UTF-8 and is not: {quoted(raw.decode('latin-1'))}.") from None
         return raw.decode("cp437")
 
 
@@ -215,7 +215,7 @@ class LocalHeader:
 def parse_local_header(raw: bytes, name: str) -> LocalHeader:
     """Read the 30 fixed bytes; `name` is the directory's, for the message."""
     if len(raw) < LOCAL_HEADER_BYTES or raw[:4] != b"PK\x03\x04":
-        raise refused(f"The archive has no member where its directory says that {shown(name)} is.")
+        raise refused(f"The archive has no member where its directory says that {quoted(name)} is.")
     _, _, flags, method, _, _, crc, packed, size, name_bytes, extra_bytes = _LOCAL.unpack_from(raw)
     return LocalHeader(flags, method, crc, packed, size, name_bytes, extra_bytes)
 
@@ -243,7 +243,7 @@ def check_local_header(member: Member, header: LocalHeader, trailing: bytes) -> 
     else:
         agree = agree and (packed, size, header.crc32) == (member.packed, member.size, member.crc32)
     if not agree:
-        raise refused(f"The archive's directory and the member's own header differ for {shown(member.name)}.")
+        raise refused(f"The archive's directory and the member's own header differ for {quoted(member.name)}.")
 
 
 def check_gap(member: Member, header: LocalHeader, gap: bytes) -> None:
@@ -255,7 +255,9 @@ def check_gap(member: Member, header: LocalHeader, gap: bytes) -> None:
         wide = struct.pack("<I2Q", member.crc32, member.packed, member.size)
         if gap in {plain, b"PK\x07\x08" + plain, wide, b"PK\x07\x08" + wide}:
             return
-    raise refused(f"The archive has bytes behind {shown(member.name)} that belong to no member, or a wrong descriptor.")
+    raise refused(
+        f"The archive has bytes behind {quoted(member.name)} that belong to no member, or a wrong descriptor."
+    )
 
 
 LARGEST_GAP: Final = 24

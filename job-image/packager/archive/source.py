@@ -41,7 +41,7 @@ class ArchiveSource:
         self, client: Client, url: str, *, size: int | None, etag: str | None, tail: bytes, ranged: bool,
         retrying: Retrying, first: HttpResponse | None = None,
     ) -> None:  # fmt: skip
-        """Use `open_archive`."""
+        """`open_archive` makes one."""
         self.size = size
         """In bytes; None where the origin does not say."""
         self.etag = etag
@@ -50,7 +50,7 @@ class ArchiveSource:
         self.fetched = len(tail)
         """Bytes that were read and used so far."""
         self.identity = f"{etag} {size}" if ranged and etag and not etag.startswith("W/") else None
-        """What the same bytes have in common wherever and whenever they are read; None where that is not known."""
+        """Equal for the same bytes, wherever and whenever they are read; None where that is unknown."""
         self._client = client
         self._url = url
         self._retrying = retrying
@@ -62,7 +62,10 @@ class ArchiveSource:
         return ByteReader(self, start, end)
 
     async def ask(self, start: int, end: int | None) -> HttpResponse:
-        """Ask for a range; the answer's body begins at `start`. Raises `Failure`, or `ConnectionBroken`: try again."""
+        """Request a range; the response's body begins at `start`.
+
+        Raises `Failure`, or `ConnectionBroken` for what may be tried again.
+        """
         if self._first is not None:
             first, self._first = self._first, None
             if start == 0:
@@ -127,7 +130,7 @@ class ByteReader:
     """Some consecutive bytes of the archive, read on demand and across broken connections."""
 
     def __init__(self, archive: ArchiveSource, start: int, end: int | None) -> None:
-        """Use `Archive.read`."""
+        """`ArchiveSource.read` makes one, of the bytes from `start` to before `end`."""
         self.at = start
         """Where the next byte handed out stands in the archive."""
         self._archive = archive
@@ -151,7 +154,7 @@ class ByteReader:
         return bytes(piece)
 
     async def exactly(self, count: int) -> bytes:
-        """Return so many bytes; raises `Failure` (`ArchiveRefused`) if the archive ends before."""
+        """Return `count` bytes; raises `Failure` (`ArchiveRefused`) if the archive ends before."""
         pieces = []
         missing = count
         while missing:
@@ -171,7 +174,7 @@ class ByteReader:
             count -= len(piece)
 
     def unread(self, piece: bytes) -> None:
-        """Put back what was read too much."""
+        """Put bytes back; the next read returns them."""
         self._rest = memoryview(piece + bytes(self._rest))
         self.at -= len(piece)
 
@@ -216,12 +219,15 @@ class ByteReader:
             self._response = None
 
     def close(self) -> None:
-        """Stop reading."""
+        """Drop the connection."""
         self._drop_response()
 
 
 async def open_archive(client: Client, url: str, retrying: Retrying | None = None) -> ArchiveSource:
-    """Ask for the archive's end; raises `Failure` (`ArchiveExpired`, `ArchiveUnreachable`, `ArchiveRefused`)."""
+    """Request the archive's last bytes and return the archive.
+
+    Raises `Failure` (`ArchiveExpired`, `ArchiveUnreachable`, `ArchiveRefused`, `OrderInvalid`).
+    """
     retrying = retrying or Retrying()
     random = Random()  # noqa: S311 - jitter
     failures = 0
@@ -255,7 +261,7 @@ async def _open(client: Client, url: str, retrying: Retrying) -> ArchiveSource:
 
 
 async def _tail(response: HttpResponse) -> tuple[int, bytes]:
-    """Return the archive's size and its end, having read no more than was asked for, whatever the origin claims."""
+    """Return the archive's size and last bytes; reads no more than requested, whatever the origin claims."""
     first, last, size = _content_range(response)
     if last + 1 != size or not 0 < size - first <= TAIL_BYTES:
         raise ConnectionBroken("it answered with a range that was not asked for.")
@@ -296,7 +302,7 @@ async def _raise_for_status(
     if status in {200, 206}:
         return
     said = await response.read(1024 * 1024)
-    # S3 says 403 when a presigned URL is over, and 400 ExpiredToken when the session that signed it is.
+    # S3 says 403 when a presigned URL has expired, and 400 ExpiredToken when the session that signed it is.
     if status in _EXPIRED_STATUS or (status == 400 and b"xpired" in said):
         raise Failure(FailureClass.ARCHIVE_EXPIRED, f"The archive's origin answered {status}: the address is over.")
     if status in _BUSY_STATUS:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from isal import isal_zlib
 
-from packager.archive.format import DEFLATED, Member, refused, shown
+from packager.archive.format import DEFLATED, Member, quoted, refused
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,7 +28,7 @@ def _inflater() -> Any:
 
 
 def crc32(body: bytes | bytearray | memoryview, start: int = 0) -> int:
-    """Go on with a CRC-32."""
+    """Return the CRC-32 of `body`, continued from `start`."""
     return int(isal_zlib.crc32(body, start))
 
 
@@ -36,22 +36,22 @@ class Unpacker:
     """Unpacks one member piece by piece and proves size and CRC-32."""
 
     def __init__(self, member: Member) -> None:
-        """Begin with nothing fed yet."""
+        """`member` says the method, and what size and CRC-32 to expect."""
         self._member = member
         self._inflater = _inflater() if member.method == DEFLATED else None
         self._size = 0
         self._crc = 0
         self.behind = b""
-        """What followed the packed bytes, if that was asked for."""
+        """What followed the packed bytes; only with `open_ended`."""
 
     @property
     def crc32(self) -> int:
-        """Of what was unpacked so far."""
+        """The CRC-32 of what was unpacked so far."""
         return self._crc
 
     @property
     def ended(self) -> bool:
-        """Whether the packed bytes said that they are over (never for a stored member)."""
+        """Whether the end of the packed bytes was reached (never for a stored member)."""
         return self._inflater is not None and self._inflater.eof
 
     def feed(self, packed: bytes, *, open_ended: bool = False) -> Iterator[bytes]:
@@ -81,16 +81,16 @@ class Unpacker:
                 yield self._counted(piece)
 
     def _goes_on(self) -> Failure:
-        return refused(f"The packed bytes of {shown(self._member.name)} go on behind their end.")
+        return refused(f"The packed bytes of {quoted(self._member.name)} go on behind their end.")
 
     def _damaged(self) -> Failure:
-        return refused(f"The packed bytes of {shown(self._member.name)} are damaged.")
+        return refused(f"The packed bytes of {quoted(self._member.name)} are damaged.")
 
     def _counted(self, piece: bytes) -> bytes:
         self._size += len(piece)
         if self._size > self._member.size:
             raise refused(
-                f"The member {shown(self._member.name)} unpacks to more than the {self._member.size} bytes claimed."
+                f"The member {quoted(self._member.name)} unpacks to more than the {self._member.size} bytes claimed."
             )
         self._crc = crc32(piece, self._crc)
         return piece
@@ -105,24 +105,24 @@ class Unpacker:
             if piece:
                 yield self._counted(piece)
             elif not self._inflater.eof:
-                raise refused(f"The packed bytes of {shown(self._member.name)} end too early.")
+                raise refused(f"The packed bytes of {quoted(self._member.name)} end too early.")
 
     def finish(self) -> Iterator[bytes]:
         """Yield the rest; raises `Failure` unless size and CRC-32 are the claimed ones."""
         yield from self.rest()
         if self._size != self._member.size:
             raise refused(
-                f"The member {shown(self._member.name)} unpacks to {self._size} bytes, not to the {self._member.size} "
+                f"The member {quoted(self._member.name)} unpacks to {self._size} bytes, not to the {self._member.size} "
                 "claimed."
             )
         if self._crc != self._member.crc32:
             raise refused(
-                f"The content of {shown(self._member.name)} does not have the CRC-32 that the archive claims."
+                f"The content of {quoted(self._member.name)} does not have the CRC-32 that the archive claims."
             )
 
 
 def unpack(member: Member, packed: bytes) -> bytes:
-    """Unpack a small member at once."""
+    """Return the content of a small member; raises `Failure` (`ArchiveRefused`)."""
     unpacker = Unpacker(member)
     pieces = [*unpacker.feed(packed), *unpacker.finish()]
     return pieces[0] if len(pieces) == 1 else b"".join(pieces)

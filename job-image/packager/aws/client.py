@@ -20,7 +20,7 @@ from awscrt.auth import (
 from awscrt.http import HttpHeaders, HttpRequest
 
 from entrypackage.failures import Failure, FailureClass
-from packager.archive.format import shown
+from packager.archive.format import quoted
 from packager.http1 import Address, Client, ConnectionBroken
 from packager.retrying import Retrying
 
@@ -59,7 +59,7 @@ class Superseded(Failure):
     """Another packager holds the claim."""
 
     def __init__(self) -> None:
-        """Say so."""
+        """The message names no packager: the inventory may be gone or unreadable by now."""
         super().__init__(FailureClass.SUPERSEDED, "Another packager has claimed this package since.")
 
 
@@ -71,7 +71,7 @@ class AwsError(Exception):
     """AWS refused a request; `code` is AWS's own word for the reason."""
 
     def __init__(self, status: int, code: str, message: str, headers: Mapping[str, str]) -> None:
-        """Keep what AWS said."""
+        """`message` may be empty, `headers` are by lower-case name."""
         super().__init__(f"{status} {code}: {message}")
         self.status = status
         self.code = code
@@ -117,10 +117,10 @@ class AwsRequest:
 
 
 class AwsCredentials(Protocol):
-    """Where a signer gets its credentials."""
+    """Credentials to sign requests with, renewed where they expire."""
 
     async def provider(self) -> AwsCredentialsProvider | None:
-        """Return credentials that are good for some minutes more; None: sign nothing. Raises `Failure`."""
+        """Return credentials that are valid for some minutes more; None: sign nothing. Raises `Failure`."""
         ...
 
     def forget(self, provider: AwsCredentialsProvider | None, /) -> bool:
@@ -171,7 +171,9 @@ class Aws:
                 renewed = request.may_have_been_stale(error) and self._credentials.forget(provider)
                 if not (renewed or error.transient):
                     if fence is not None:
-                        await fence.confirm()  # what the winner of the claim did, such as ending our uploads, looks odd
+                        await (
+                            fence.confirm()
+                        )  # what the winner did, such as aborting our uploads, may explain the error
                     raise
                 problem = error
             failures += 1
@@ -227,7 +229,7 @@ class Aws:
 
 
 class Fence:
-    """What stands between a packager that lost its claim and the package; `packager.claim` has the real one."""
+    """Keeps a packager that lost its claim from writing; this base allows everything, `packager.claim.Claim` checks."""
 
     async def refresh(self) -> None:
         """Check the claim if its last check is getting old; raises `Superseded` if it is lost."""
@@ -239,7 +241,7 @@ class Fence:
         """Raise `StaleClaim` if the last check is too old to write now."""
 
     def cut_off(self) -> None:
-        """Take note of a write that was sent and will not be answered: it may be carried out a moment later."""
+        """Record that a write was sent and its response will not be read: it may be carried out a moment later."""
 
 
 class _Writing:
@@ -260,7 +262,7 @@ class _Writing:
 
 
 def failure_of(error: Exception, what: str) -> Failure:
-    """Say what an error of S3 or SQS means for the attempt; `what` is what was tried, as in "storing a file"."""
+    """Return what an error of S3 or SQS means for the attempt; `what` was tried, as in "storing a file"."""
     if isinstance(error, AwsError):
         said = f"AWS answered {error.status} {error.code} to {what}"
         if error.transient:
@@ -283,7 +285,7 @@ def check_address(what: str, url: str | None) -> None:
         Address.parse(url)
     except ValueError:
         raise Failure(
-            FailureClass.ORDER_INVALID, f"{what} must be like https://host or http://host:9000, but is {shown(url)}."
+            FailureClass.ORDER_INVALID, f"{what} must be like https://host or http://host:9000, but is {quoted(url)}."
         ) from None
 
 

@@ -1,4 +1,4 @@
-"""Whose rights the packager uses: the pod's role by its web identity token, or another that is assumed with it."""
+"""The credentials of the packager: of the pod's role by its web identity token, or of another assumed with it."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 _RENEW_SECONDS: Final = 300.0
 _AGAIN_SECONDS: Final = 30.0
 _LAST_SECONDS: Final = 15.0
-"""A session that ends so soon is of no use for a request that is about to be sent."""
+"""A session that ends so soon is not used for another request."""
 
 _RENEWAL_SECONDS: Final = 15.0
 """How long a renewal may take while the session before it is still good; there is time for another one."""
@@ -41,13 +41,13 @@ log = logging.getLogger("packager.aws.credentials")
 
 
 class NoCredentials:
-    """For the one request that needs none: to take on a role by a web identity."""
+    """For the one request that needs none: assuming a role by a web identity."""
 
     async def provider(self) -> None:
-        """Return nothing to sign with."""
+        """Return None: nothing is signed."""
 
     def forget(self, _provider: AwsCredentialsProvider | None, /) -> bool:
-        """Say that there are no others."""
+        """Return False: there are no others."""
         return False
 
 
@@ -55,15 +55,15 @@ class FixedCredentials:
     """Credentials that stay as they are, or that the AWS runtime keeps fresh by itself."""
 
     def __init__(self, provider: AwsCredentialsProvider) -> None:
-        """Hold them."""
+        """Use this provider always."""
         self._provider = provider
 
     async def provider(self) -> AwsCredentialsProvider:
-        """Return them."""
+        """Return the provider."""
         return self._provider
 
     def forget(self, _provider: AwsCredentialsProvider | None, /) -> bool:
-        """Say that there are no others."""
+        """Return False: there are no others."""
         return False
 
 
@@ -125,7 +125,7 @@ class RoleCredentials:
             async with asyncio.timeout(self._renewal_seconds):
                 return await self._ask(_BRIEF)
         except (Failure, TimeoutError) as error:
-            if self._session is not session or not session.good:  # it was refused meanwhile, or is over
+            if self._session is not session or not session.good:  # it was refused meanwhile, or has ended
                 return await self._ask(_PATIENT)
             why = error.message if isinstance(error, Failure) else "STS took too long."
             log.warning("the role's session could not be renewed yet", extra={"why": why})

@@ -1,4 +1,4 @@
-"""The message that makes a package: to an SQS queue, standard or FIFO."""
+"""Sending to an SQS queue, standard or FIFO."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The objects of one bucket: list, look at, read, put, put in parts, delete. It decides nothing about packages."""
+"""The objects of one bucket: list, HEAD, read, put, put in parts, delete. It decides nothing about packages."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from xml.etree import ElementTree as ET
 from xml.sax.saxutils import escape
 
 from entrypackage.failures import Failure, FailureClass
-from packager.archive.format import shown
+from packager.archive.format import quoted
 from packager.archive.unpack import crc32
 from packager.aws.client import Aws, AwsError, AwsRequest, AwsResponse, Fence, failure_of
 from packager.decisions.objects import ListedObject, ObjectFacts
@@ -71,36 +71,36 @@ class ObjectOptions:
 
 
 def digest_of(options: Mapping[str, str]) -> str:
-    """Return what tells these headers from others; empty where there are none."""
+    """Return a digest that is equal for equal headers; empty where there are none."""
     return hashlib.sha256(json.dumps(options, sort_keys=True).encode()).hexdigest()[:16] if options else ""
 
 
 def _header_name(name: str) -> str:
     if not _HEADER_NAME.fullmatch(name):
-        raise Failure(FailureClass.ORDER_INVALID, f"The metadata's name {shown(name)} cannot be sent to S3.")
+        raise Failure(FailureClass.ORDER_INVALID, f"The metadata's name {quoted(name)} cannot be sent to S3.")
     return name.lower()
 
 
 def _header_value(value: str) -> str:
     if not value.isprintable():
-        raise Failure(FailureClass.ORDER_INVALID, f"The metadata's value {shown(value)} cannot be sent to S3.")
+        raise Failure(FailureClass.ORDER_INVALID, f"The metadata's value {quoted(value)} cannot be sent to S3.")
     # S3 takes other letters than ASCII's as RFC 2047 writes them, and gives them back in that form.
     return value if value.isascii() else f"=?UTF-8?B?{base64.b64encode(value.encode()).decode()}?="
 
 
 class Store:
-    """One bucket. What changes it takes a fence, all but the claim's own conditional put and an upload's abortion.
+    """One bucket. What changes it takes a fence, except the claim's own conditional put and the abortion of an upload.
 
-    Whatever goes wrong comes out as a `Failure`.
+    Every error is raised as a `Failure`.
     """
 
     def __init__(self, aws: Aws, base_url: str, options: ObjectOptions) -> None:
-        """Talk to the bucket whose objects are at ``<base_url>/<key>``."""
+        """Use the bucket whose objects are at ``<base_url>/<key>``."""
         self._aws = aws
         self._base = Address.parse(base_url)
         self._options = options.headers()
         self.options = digest_of(self._options)
-        """What tells the settings that objects are stored with from others; empty where there are none."""
+        """The digest of the settings that objects are stored with; empty where there are none."""
         if self.options:
             self._options[_OPTIONS_HEADER] = self.options
 
@@ -149,7 +149,7 @@ class Store:
         return response
 
     async def head(self, key: str) -> ObjectFacts | None:
-        """Look at an object; None if there is none."""
+        """Return what a HEAD says of an object; None if there is none."""
         response = await self._call(
             "looking at a file", "HEAD", key, headers={"x-amz-checksum-mode": "ENABLED"}, expected=(404,)
         )
@@ -220,7 +220,7 @@ class Store:
         """Make an object of its parts; S3 verifies it by the CRC-32 of the whole.
 
         S3 may answer 200 and say in the body that it failed, which is tried again like any other error; and a lost
-        answer makes the next try a 404. What remains of either is settled by looking at the object.
+        answer makes the next try a 404. In both cases a HEAD of the object decides.
         """
         rows = "".join(
             f"<Part><PartNumber>{part.number}</PartNumber><ETag>&quot;{escape(part.etag)}&quot;</ETag>"
@@ -242,7 +242,7 @@ class Store:
             raise failure_of(response, _named(what, key))
 
     async def abort_upload(self, key: str, upload: str, *, fence: Fence | None = None) -> None:
-        """Give an upload up and free its parts. Only who began it may do so without a fence."""
+        """Abort an upload and free its parts. Only the packager that began it may do so without a fence."""
         await self._call("giving up a large file", "DELETE", key, {"uploadId": upload}, fence=fence, expected=(404,))
 
     async def uploads(self, prefix: str) -> list[tuple[str, str]]:
@@ -285,11 +285,11 @@ def parse_crc32(header: str | None) -> int | None:
 
 
 def _named(what: str, key: str) -> str:
-    return f"{what} {shown(key)}" if key else what
+    return f"{what} {quoted(key)}" if key else what
 
 
 def _key(tree: ET.Element, text: str | None) -> str:
-    """Return a key as a listing writes it: encoded, if the server does that and says so."""
+    """Return a key as a listing writes it: decoded, if the server says that it encodes keys."""
     return unquote_plus(text or "") if tree.findtext("EncodingType") == "url" else text or ""
 
 
@@ -324,12 +324,12 @@ def _aws_url(bucket: str, region: str) -> str:
 
 
 async def find_region(client: Client, bucket: str, default_region: str) -> str:
-    """Ask AWS where a bucket is."""
+    """Return the region of a bucket of AWS."""
     return await ask_region(client, f"{_aws_url(bucket, default_region)}/", default_region)
 
 
 async def ask_region(client: Client, url: str, default_region: str, retrying: Retrying | None = None) -> str:
-    """Ask for the region of the bucket at `url`: S3 says it in a header, also of a redirect or a refusal.
+    """Return the region of the bucket at `url`, which S3 names in a header, also of a redirect or a refusal.
 
     A passing error must not be taken for "in the default region": what is sent to a wrong region is refused for good.
     """

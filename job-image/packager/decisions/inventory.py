@@ -1,6 +1,6 @@
-"""The inventory: what may lie under a package's prefix, who is writing there, and what was last announced.
+"""The inventory: what may lie under a package's prefix, which packager writes there, and what was last announced.
 
-It lies outside the prefix, at ``<prefix>/.entrypackage/<display id>.json``. Pure: reading and writing is the claim's.
+It lies outside the prefix, at ``<prefix>/.entrypackage/<display id>.json``. Pure; `packager.claim` reads and writes it.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ FORMAT_VERSION: Final = 1
 
 
 class Standing(StrEnum):
-    """What a key is to the package."""
+    """How a key belongs to the package."""
 
     PUBLISHED = "published"
     """Part of the last complete package."""
@@ -29,17 +29,17 @@ class Standing(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class InventoryKey:
-    """One key."""
+    """One key's row of the inventory."""
 
     size: int | None
     crc32: int | None
-    """Size and sum that the key has or is about to have; None: unknown, as with what others put there."""
+    """Size and sum that the key has or is about to have; None: unknown, as for what others put there."""
     standing: Standing
 
 
 @dataclass(frozen=True, slots=True)
 class ClaimMark:
-    """Who may write."""
+    """Which attempt of which EntryPackage may write."""
 
     order_digest: str
     pod_uid: str
@@ -59,17 +59,17 @@ class Notified:
 
 @dataclass(frozen=True, slots=True)
 class Proven:
-    """Members that were read to the end and found good, but replace something and so are not at their place yet."""
+    """Members that were read to the end and found good, and are not put yet because they replace something."""
 
     archive: str
-    """The archive's identity: of another archive this says nothing."""
+    """The identity of the archive; the proof holds for no other."""
     names: frozenset[str]
     """By name relative to the package."""
 
 
 @dataclass(frozen=True, slots=True)
 class Inventory:
-    """The whole of it."""
+    """The inventory of one package."""
 
     entry_id: str
     claim: ClaimMark | None = None
@@ -79,21 +79,21 @@ class Inventory:
     missing_count: int = 0
     notified: Notified | None = None
     canvas_id: str | None = None
-    """The package's canvas, as ``entry.json`` says it too; here it survives an ``entry.json`` that was spoilt."""
+    """The package's canvas, as ``entry.json`` says it too; here it survives a damaged ``entry.json``."""
     proven: Proven | None = None
     """What an attempt found good before its archive's address ended; None once there is a package."""
     settled: bool = False
-    """Whether the claim's holder has nothing more to do here."""
+    """Whether the claim's holder writes no more."""
 
     def to_json(self) -> bytes:
-        """Write it; the same inventory always gives the same bytes."""
+        """Return it as JSON; the same inventory always gives the same bytes."""
         document = {
             "format_version": FORMAT_VERSION,
             "entry_id": self.entry_id,
             "settled": self.settled,
             "canvas_id": self.canvas_id,
             "claim": _mark(self.claim),
-            "notified": _told(self.notified),
+            "notified": _notified(self.notified),
             "proven": {"archive": self.proven.archive, "names": sorted(self.proven.names)} if self.proven else None,
             "missing": list(self.missing),
             "missing_count": self.missing_count,
@@ -118,7 +118,7 @@ def _mark(claim: ClaimMark | None) -> dict[str, Any] | None:
     }  # fmt: skip
 
 
-def _told(notified: Notified | None) -> dict[str, Any] | None:
+def _notified(notified: Notified | None) -> dict[str, Any] | None:
     if notified is None:
         return None
     return {

@@ -62,7 +62,7 @@ def render(order: Order, facts: PackageFacts) -> dict[str, list[bytes]]:
 
 
 def manifest_checksum(order: Order, facts: PackageFacts) -> str:
-    """Return the SHA-256 that tells two packages apart: every file, but neither trigger nor times nor input.json.
+    """Return the SHA-256 over what makes two packages different: every file, except trigger, times and input.json.
 
     Raises `Failure` (`OrderInvalid`) for an entry that cannot be rendered.
     """
@@ -124,7 +124,7 @@ def _text(text: str) -> str:
 
 
 def entry_record(order: Order, facts: PackageFacts) -> dict[str, Any]:
-    """Return what ``entry.json`` holds, all but the files; it also becomes the Quilt package's metadata."""
+    """Return what ``entry.json`` holds, except the files; it also becomes the Quilt package's metadata."""
     fields = _fields(order)
     record: dict[str, Any] = {
         "package_name": order.destination.package_name,
@@ -171,7 +171,7 @@ def person(user: object) -> str:
 
 
 def people(users: object) -> list[str]:
-    """Write a list of users."""
+    """Write each Benchling user of a list; what is none is left out."""
     return [shown for user in (users if isinstance(users, list) else []) if (shown := person(user))]
 
 
@@ -272,13 +272,13 @@ _MARKUP: Final = re.compile(r"([\\`*_{}\[\]<>()#+\-.!|~&$@:=^\"'])")
 
 
 def escape(text: str) -> str:
-    """Make any text show as itself, on one line, in Markdown."""
+    """Return Markdown that shows any text as itself, on one line."""
     flat = " ".join("".join(c if c.isprintable() else " " for c in text).split())
     return _MARKUP.sub(r"\\\1", flat)
 
 
 def code(text: str) -> str:
-    """Show any text as Markdown code, on one line."""
+    """Return Markdown that shows any text as code, on one line."""
     flat = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
     longest = max((len(run) for run in re.findall("`+", flat)), default=0)
     fence = "`" * (longest + 1)
@@ -287,7 +287,7 @@ def code(text: str) -> str:
 
 
 def web_link(text: str, url: str) -> str:
-    """Show a link, or only its text where the address is no web address."""
+    """Return a Markdown link, or only its text where the address is no web address."""
     parts = urlsplit(url)
     if parts.scheme not in {"http", "https"} or not parts.netloc:
         return escape(text)

@@ -1,4 +1,4 @@
-"""What is put, skipped, proven, removed and announced: decided here, from what is known, without touching anything."""
+"""Which files are put, skipped, proven and removed, and what the inventory says then. Pure."""
 
 from __future__ import annotations
 
@@ -26,25 +26,25 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Previous:
+class PreviousPackage:
     """What an attempt finds at its destination."""
 
     inventory: Inventory
-    """Read, or made up for a package without one."""
+    """As read, or with default values for a package without one."""
     known: bool
     """Whether it is known what belongs to the package; if not, nothing is deleted."""
     canvas_id: str | None = None
     notices: Sequence[str] = ()
 
 
-def understand(
+def interpret_objects(
     entry_id: str,
     raw_inventory: bytes | None,
     raw_entry_json: bytes | None,
     existing: Mapping[str, ListedObject],
     prefix: str,
-) -> Previous:
-    """Make out what lies at the destination; `existing` is by name relative to the package.
+) -> PreviousPackage:
+    """Return what lies at the destination; `existing` is by name relative to the package.
 
     Raises `Failure` (`DestinationTaken`) if it is the package of another entry.
     """
@@ -72,7 +72,7 @@ def understand(
     canvas_id = (document.get("canvas_id") if document is not None else None) or inventory.canvas_id
     if not (isinstance(canvas_id, str) and canvas_id.isprintable()):
         canvas_id = None  # no id of Benchling's; half a surrogate pair could not even be written down again
-    return Previous(inventory, known, canvas_id or None, notices)
+    return PreviousPackage(inventory, known, canvas_id or None, notices)
 
 
 def _taken(owner: str) -> Failure:
@@ -116,7 +116,9 @@ class TransferPlan:
     """There already, byte for byte."""
 
 
-def skip_candidates(files: Sequence[File], previous: Previous, existing: Mapping[str, ListedObject]) -> list[File]:
+def skip_candidates(
+    files: Sequence[File], previous: PreviousPackage, existing: Mapping[str, ListedObject]
+) -> list[File]:
     """Return the files that inventory and listing say are there; a HEAD of each has the last word.
 
     None are where something unreadable was found.
@@ -171,7 +173,7 @@ def known_good(files: Sequence[File], inventory: Inventory, archive: str | None)
 
 
 def claimed_inventory(
-    previous: Previous, mark: ClaimMark, files: Sequence[File], existing: Mapping[str, ListedObject]
+    previous: PreviousPackage, mark: ClaimMark, files: Sequence[File], existing: Mapping[str, ListedObject]
 ) -> Inventory:
     """Return the inventory as it stands while the package is being written: the old keys and the new ones."""
     keys = dict(previous.inventory.keys)
@@ -198,7 +200,7 @@ def check_claim(found: Inventory, mark: ClaimMark) -> None:
         raise Failure(FailureClass.SUPERSEDED, f"Attempt {claim.attempt} has claimed this package already.")
 
 
-def displaces(mark: ClaimMark, previous: Previous) -> bool:
+def displaces(mark: ClaimMark, previous: PreviousPackage) -> bool:
     """Return whether this claim takes the place of another's that has not recorded that it is done."""
     displaced = previous.inventory
     return not (displaced.claim is None or displaced.claim == mark or displaced.settled)
@@ -211,7 +213,7 @@ class Published:
     inventory: Inventory
     deletes: Sequence[str]
     kept_back: int
-    """Keys that the package no longer has but that stay, because deleting them could not be undone."""
+    """How many keys the package no longer has and that stay, because deleting them could not be undone."""
 
 
 def publish(
@@ -248,7 +250,7 @@ def without_deleted(inventory: Inventory, deletes: Sequence[str]) -> Inventory:
     return replace(inventory, keys={name: key for name, key in inventory.keys.items() if name not in gone})
 
 
-def withdrawn(before: Previous, claimed: Inventory, *, keep_listed: bool) -> tuple[Inventory, list[str]]:
+def withdrawn(before: PreviousPackage, claimed: Inventory, *, keep_listed: bool) -> tuple[Inventory, list[str]]:
     """Return the inventory of before, and the keys to remove, for an archive that was refused before any replacing.
 
     With `keep_listed` the removed keys stay in it, so that the next attempt removes them again.
@@ -266,13 +268,13 @@ class Missing:
 
     count: int = 0
     ids: Sequence[str] = field(default_factory=tuple)
-    """External file ids; empty where it cannot be told which."""
+    """External file ids; empty where it is unknown which."""
 
 
 def find_missing(entry: Mapping[str, Any], files: Sequence[File], sizes: Mapping[str, int]) -> Missing:
     """Compare the entry's attachments with the archive's members that are not the rendered entry, by count.
 
-    Benchling leaves out attachments that are still in its virus scan. Which ones is told by their sizes, if given.
+    Benchling leaves out attachments that are still in its virus scan. Their sizes, if given, show which ones.
     """
     expected = external_file_ids(entry)
     rendered = any(

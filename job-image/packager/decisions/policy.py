@@ -19,8 +19,8 @@ from packager.archive.format import (
     STORED,
     End,
     Member,
+    quoted,
     refused,
-    shown,
 )
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ _METHODS: Final = {
 
 @dataclass(frozen=True, slots=True)
 class File:
-    """A member that is taken, and what it is called in the package."""
+    """A member that becomes a file of the package, and its name there."""
 
     member: Member
     name: str
@@ -59,13 +59,13 @@ class File:
 
     @property
     def moved(self) -> bool:
-        """Whether it made room for a metadata file."""
+        """Whether it was renamed because a metadata file has its name."""
         return self.name != self.member.name
 
 
 @dataclass(frozen=True, slots=True)
 class Content:
-    """What an archive holds, all rules kept."""
+    """The files of an archive that keeps all rules."""
 
     files: Sequence[File]
     """In the archive's order."""
@@ -98,7 +98,7 @@ def examine(members: Sequence[Member], end: End, key_prefix: str, limits: Limits
         _check_sizes(member, limits)
         total += member.size
         if member.name in taken:
-            raise refused(f"The archive has two members called {shown(member.name)}.")
+            raise refused(f"The archive has two members called {quoted(member.name)}.")
         taken.add(member.name)
     if total > limits.max_total_bytes:
         raise refused(f"The archive unpacks to {total} bytes; at most {limits.max_total_bytes} are taken.")
@@ -108,7 +108,7 @@ def examine(members: Sequence[Member], end: End, key_prefix: str, limits: Limits
             continue
         name = _name_in_package(member.name, taken)
         if len((key_prefix + name).encode()) > KEY_BYTES:
-            raise refused(f"The name of {shown(member.name)} is too long for S3's keys of {KEY_BYTES} bytes.")
+            raise refused(f"The name of {quoted(member.name)} is too long for S3's keys of {KEY_BYTES} bytes.")
         files.append(File(member, name, until))
     taken.update(METADATA_FILES, (file.name for file in files if file.moved))
     _check_nesting(taken)
@@ -118,16 +118,16 @@ def examine(members: Sequence[Member], end: End, key_prefix: str, limits: Limits
 def _spaces(ordered: Sequence[Member], end: End) -> list[int]:
     """Return where each member's space ends, having checked that the members follow each other without overlap."""
     if ordered and ordered[0].offset != 0:
-        raise refused(f"The archive has bytes before its first member {shown(ordered[0].name)}.")
+        raise refused(f"The archive has bytes before its first member {quoted(ordered[0].name)}.")
     if not ordered and end.directory_offset:
         raise refused("The archive has bytes before its directory that belong to no member.")
     ends = [member.offset for member in ordered[1:]] + ([end.directory_offset] if ordered else [])
     for member, until in zip(ordered, ends, strict=True):
         least = LOCAL_HEADER_BYTES + len(member.name.encode("utf-8", "surrogatepass")) // 4 + member.packed
         if until - member.offset < least:
-            raise refused(f"The archive's members overlap at {shown(member.name)}.")
+            raise refused(f"The archive's members overlap at {quoted(member.name)}.")
         if until - member.offset > LOCAL_HEADER_BYTES + 2 * 65535 + member.packed + LARGEST_GAP:
-            raise refused(f"The archive has bytes behind {shown(member.name)} that belong to no member.")
+            raise refused(f"The archive has bytes behind {quoted(member.name)} that belong to no member.")
     return ends
 
 
@@ -136,45 +136,45 @@ def _check_name(name: str) -> None:
     if not bare:
         raise refused("The archive has a member without a name.")
     if name.startswith("/"):
-        raise refused(f"The name of {shown(name)} is absolute.")
+        raise refused(f"The name of {quoted(name)} is absolute.")
     if "\\" in name:
-        raise refused(f"The name of {shown(name)} holds a backslash.")
+        raise refused(f"The name of {quoted(name)} holds a backslash.")
     if _DRIVE.match(name):
-        raise refused(f"The name of {shown(name)} begins with a drive letter.")
+        raise refused(f"The name of {quoted(name)} begins with a drive letter.")
     if any(unicodedata.category(character) in {"Cc", "Cs", "Zl", "Zp"} for character in name):
-        raise refused(f"The name of {shown(name)} holds control characters.")
+        raise refused(f"The name of {quoted(name)} holds control characters.")
     if any(segment in {"", ".", ".."} for segment in bare.split("/")):
-        raise refused(f'The name of {shown(name)} holds an empty part, "." or "..".')
+        raise refused(f'The name of {quoted(name)} holds an empty part, "." or "..".')
 
 
 def _check_kind(member: Member) -> None:
     if member.flags & ENCRYPTED_FLAGS:
-        raise refused(f"The member {shown(member.name)} is encrypted.")
+        raise refused(f"The member {quoted(member.name)} is encrypted.")
     if member.method not in {STORED, DEFLATED}:
         method = _METHODS.get(member.method, f"number {member.method}")
-        raise refused(f"The member {shown(member.name)} is compressed by {method}; only deflate is read.")
+        raise refused(f"The member {quoted(member.name)} is compressed by {method}; only deflate is read.")
     kind = stat.S_IFMT(member.mode)
     allowed = {0, stat.S_IFREG, stat.S_IFDIR} if member.is_folder else {0, stat.S_IFREG}
     if kind not in allowed:
-        raise refused(f"The member {shown(member.name)} is a link, a device or the like and no file.")
+        raise refused(f"The member {quoted(member.name)} is a link, a device or the like and no file.")
     if member.is_folder and (member.size or member.packed > 2):
-        raise refused(f"The folder {shown(member.name)} claims to have content.")
+        raise refused(f"The folder {quoted(member.name)} claims to have content.")
 
 
 def _check_sizes(member: Member, limits: Limits) -> None:
     if member.size > limits.max_member_bytes:
         raise refused(
-            f"The member {shown(member.name)} unpacks to {member.size} bytes; "
+            f"The member {quoted(member.name)} unpacks to {member.size} bytes; "
             f"at most {limits.max_member_bytes} are taken."
         )
     if member.method == STORED and member.packed != member.size:
-        raise refused(f"The member {shown(member.name)} is stored, yet its two sizes differ.")
+        raise refused(f"The member {quoted(member.name)} is stored, yet its two sizes differ.")
     if member.size > max(member.packed, 1) * limits.max_ratio:
         raise refused(
-            f"The member {shown(member.name)} claims to unpack to more than {limits.max_ratio} times its size."
+            f"The member {quoted(member.name)} claims to unpack to more than {limits.max_ratio} times its size."
         )
     if member.packed > member.size + member.size // 1000 + 1024:
-        raise refused(f"The member {shown(member.name)} is far larger packed than unpacked.")
+        raise refused(f"The member {quoted(member.name)} is far larger packed than unpacked.")
 
 
 def _check_nesting(names: set[str]) -> None:
@@ -185,7 +185,7 @@ def _check_nesting(names: set[str]) -> None:
     folders = {parent for name in names for parent in _parents(name)}
     for name in names:
         if not name.endswith("/") and name in folders:
-            raise refused(f"The package would have {shown(name)} as a file and as a folder.")
+            raise refused(f"The package would have {quoted(name)} as a file and as a folder.")
 
 
 def _parents(name: str) -> Iterable[str]:
@@ -214,7 +214,7 @@ def _notices(files: Sequence[File]) -> list[str]:
         if twin != file.name:
             clashes += 1
             if clashes == 1:
-                notices.append(f"{shown(twin)} and {shown(file.name)} differ only in case or accents' encoding.")
+                notices.append(f"{quoted(twin)} and {quoted(file.name)} differ only in case or accents' encoding.")
     if clashes > 1:
         notices.append(f"So do {clashes - 1} more pairs of names.")
     return notices

@@ -1,4 +1,4 @@
-"""Looking whether the claim is still held, by a clock that the test moves."""
+"""Checking whether the claim is still held, by a clock that the test moves."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ if TYPE_CHECKING:
 
 @dataclass
 class SlowS3:
-    """An inventory that nobody else claims; the first looks at it take longer than a claim may be believed in."""
+    """An inventory that no other packager claims; the first `slow` checks take longer than a check is valid."""
 
     slow: int
-    looks: int = 0
+    checks: int = 0
     now: float = 1000.0
 
     async def answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(OSError, asyncio.IncompleteReadError):
             await reader.readuntil(b"\r\n\r\n")
-            self.looks += 1
-            self.now += FRESH_SECONDS + 1 if self.looks <= self.slow else 0.1
+            self.checks += 1
+            self.now += FRESH_SECONDS + 1 if self.checks <= self.slow else 0.1
             writer.write(b'HTTP/1.1 200 OK\r\nETag: "mine"\r\nContent-Length: 2\r\n\r\n')
             await writer.drain()
         writer.close()
@@ -59,7 +59,7 @@ async def claim_on(s3: SlowS3) -> AsyncIterator[Claim]:
     client.close()
 
 
-async def test_a_look_that_took_too_long_is_repeated() -> None:
+async def test_a_check_that_took_too_long_is_repeated() -> None:
     s3 = SlowS3(slow=2)
     async with claim_on(s3) as claim:
         with pytest.raises(StaleClaim):
@@ -67,14 +67,14 @@ async def test_a_look_that_took_too_long_is_repeated() -> None:
         await claim.refresh()
         claim.test()
 
-    assert s3.looks == 3
+    assert s3.checks == 3
 
 
-async def test_looks_that_always_take_too_long_end_the_attempt() -> None:
+async def test_checks_that_always_take_too_long_end_the_attempt() -> None:
     s3 = SlowS3(slow=1_000_000)
     async with claim_on(s3) as claim:
         with pytest.raises(Failure, match="S3 took longer than 5 s to say whose the package is") as caught:
             await claim.confirm()
 
     assert caught.value.failure is FailureClass.DESTINATION_DOWN
-    assert s3.looks == 5
+    assert s3.checks == 5

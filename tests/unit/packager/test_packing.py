@@ -28,10 +28,10 @@ def test_a_report_is_json_that_fits(
     message: str, notices: list[str], missing: list[str], failure: FailureClass | None
 ) -> None:
     package = PackedPackage(uri="s3://b/" + "𝄞" * 250, files=1, bytes=2, manifest_checksum="c" * 64)
-    outcome = PackingResult(package=package, missing=missing, missing_count=len(missing), notices=notices)
-    told = Failure(failure, message) if failure else None
+    result = PackingResult(package=package, missing=missing, missing_count=len(missing), notices=notices)
+    error = Failure(failure, message) if failure else None
 
-    raw = outcome.report("d" * 64, told, Progress(), 0).to_bytes()
+    raw = result.report("d" * 64, error, Progress(), 0).to_bytes()
 
     assert len(raw) <= REPORT_BYTES
     assert isinstance(json.loads(raw.decode("utf-8")), dict)

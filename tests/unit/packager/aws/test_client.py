@@ -28,7 +28,7 @@ DENIED, DOWN = FailureClass.DESTINATION_DENIED, FailureClass.DESTINATION_DOWN
     ],
 )
 def test_what_a_refusal_means(status: int, code: str, failure: FailureClass) -> None:
-    assert failure_of(AwsError(status, code, "as told", {}), "storing a file").failure is failure
+    assert failure_of(AwsError(status, code, "no reason", {}), "storing a file").failure is failure
 
 
 @pytest.mark.parametrize(

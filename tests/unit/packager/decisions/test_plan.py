@@ -22,11 +22,11 @@ from packager.decisions.plan import (
     check_claim,
     claimed_inventory,
     find_missing,
+    interpret_objects,
     known_good,
     plan_transfer,
     publish,
     skip_candidates,
-    understand,
     withdrawn,
 )
 from packager.decisions.policy import METADATA_FILES
@@ -46,7 +46,7 @@ def described(owner: str = "etr_1", **more: object) -> bytes:
 
 
 def test_an_empty_destination_is_free() -> None:
-    previous = understand("etr_1", None, None, {}, "p/E/")
+    previous = interpret_objects("etr_1", None, None, {}, "p/E/")
 
     assert (previous.known, dict(previous.inventory.keys), previous.canvas_id) == (True, {}, None)
 
@@ -61,7 +61,7 @@ def test_an_empty_destination_is_free() -> None:
 )
 def test_a_foreign_package_is_taken(inventory: bytes | None, document: bytes | None) -> None:
     with pytest.raises(Failure) as caught:
-        understand("etr_1", inventory, document, {}, "p/E/")
+        interpret_objects("etr_1", inventory, document, {}, "p/E/")
 
     assert caught.value.failure is FailureClass.DESTINATION_TAKEN
 
@@ -70,7 +70,7 @@ def test_an_old_package_is_adopted_only_within_its_prefix() -> None:
     rows = {"a.txt": {"s3_key": "p/E/a.txt"}, "evil": {"s3_key": "p/other/x"}, "gone.txt": {"s3_key": "p/E/gone.txt"}}
     existing = {"a.txt": ListedObject(1, "e"), "entry.json": ListedObject(2, "e"), "mine.txt": ListedObject(3, "e")}
 
-    previous = understand("etr_1", None, described(files=rows, canvas_id="cnvs_1"), existing, "p/E/")
+    previous = interpret_objects("etr_1", None, described(files=rows, canvas_id="cnvs_1"), existing, "p/E/")
 
     assert set(previous.inventory.keys) == {"a.txt", "entry.json"}
     assert previous.canvas_id == "cnvs_1"
@@ -78,7 +78,7 @@ def test_an_old_package_is_adopted_only_within_its_prefix() -> None:
 
 @pytest.mark.parametrize("document", [b"{", b"[]", described(""), b"{}"])
 def test_an_unreadable_document_makes_the_package_unknown(document: bytes) -> None:
-    previous = understand("etr_1", None, document, {"a.txt": ListedObject(1, "e")}, "p/E/")
+    previous = interpret_objects("etr_1", None, document, {"a.txt": ListedObject(1, "e")}, "p/E/")
 
     assert not previous.known
     assert previous.notices
@@ -89,7 +89,7 @@ def test_a_good_inventory_does_not_make_an_unreadable_document_known(document: b
     keys = {"a.txt": InventoryKey(1, A.member.crc32, P)}
     raw = Inventory("etr_1", keys=keys, canvas_id="cnvs_1").to_json()
 
-    previous = understand("etr_1", raw, document, {"a.txt": ListedObject(1, "e")}, "p/E/")
+    previous = interpret_objects("etr_1", raw, document, {"a.txt": ListedObject(1, "e")}, "p/E/")
 
     assert not previous.known
     assert len(previous.notices) == 1
@@ -109,7 +109,7 @@ def test_a_good_inventory_does_not_make_an_unreadable_document_known(document: b
     ],
 )
 def test_the_canvas_is_known_from_either(noted: str | None, document: bytes | None, canvas: str | None) -> None:
-    previous = understand("etr_1", Inventory("etr_1", canvas_id=noted).to_json(), document, {}, "p/E/")
+    previous = interpret_objects("etr_1", Inventory("etr_1", canvas_id=noted).to_json(), document, {}, "p/E/")
 
     assert (previous.known, previous.canvas_id) == (True, canvas)
     assert claimed_inventory(previous, MARK, FILES, {}).canvas_id == canvas
@@ -130,7 +130,7 @@ def test_the_canvas_is_known_from_either(noted: str | None, document: bytes | No
 def test_skipping_needs_inventory_and_listing(
     noted: InventoryKey | None, listed: ListedObject | None, candidate: bool
 ) -> None:
-    previous = understand(
+    previous = interpret_objects(
         "etr_1", Inventory("etr_1", keys={"a.txt": noted} if noted else {}).to_json(), None, {}, "p/E/"
     )
 
@@ -157,7 +157,7 @@ def test_the_head_has_the_last_word(facts: ObjectFacts | None, where: str) -> No
 
 
 def claimed_over(keys: dict[str, InventoryKey], existing: dict[str, ListedObject]) -> Inventory:
-    previous = understand("etr_1", Inventory("etr_1", keys=keys).to_json(), None, existing, "p/E/")
+    previous = interpret_objects("etr_1", Inventory("etr_1", keys=keys).to_json(), None, existing, "p/E/")
     return claimed_inventory(previous, MARK, FILES, existing)
 
 
@@ -177,7 +177,7 @@ def test_a_claim_lists_old_and_new_keys() -> None:
 
 
 def test_a_refusal_removes_only_what_is_new() -> None:
-    previous = understand(
+    previous = interpret_objects(
         "etr_1", Inventory("etr_1", keys={"a.txt": InventoryKey(5, 5, P)}).to_json(), None, {}, "p/E/"
     )
     claimed = claimed_inventory(previous, MARK, FILES, {})
@@ -266,7 +266,7 @@ def test_a_proof_holds_for_the_same_archive_and_the_same_content() -> None:
 
 def test_no_proof_outlives_its_use() -> None:
     proven = Proven('"one" 7', frozenset({"a.txt"}))
-    previous = understand("etr_1", Inventory("etr_1", MARK, {}, proven=proven).to_json(), None, {}, "p/E/")
+    previous = interpret_objects("etr_1", Inventory("etr_1", MARK, {}, proven=proven).to_json(), None, {}, "p/E/")
     claimed = claimed_inventory(previous, MARK, FILES, {})
 
     assert claimed.proven == proven
