@@ -1,5 +1,5 @@
-"""Everything that is said to Benchling: one client, one rate budget, one breaker, used by the leader alone.
+"""The Benchling client: one rate limiter, one circuit breaker and one token for all calls. Only the leader uses it.
 
-`client.BenchlingClient` is the door; every error that leaves it is an `errors.BenchlingFailure` of the closed table in
-`entrypackage.failures`. Nothing here knows Kubernetes.
+`client.BenchlingClient` is the way in. Every error that it raises is an `errors.BenchlingFailure`, whose class is a row
+of the table in `entrypackage.failures`. Nothing here knows Kubernetes.
 """

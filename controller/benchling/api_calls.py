@@ -1,4 +1,4 @@
-"""What the groups of calls have in common: one way to ask, to walk through pages and to put an id into a path."""
+"""What all groups of calls share: sending a request, reading all pages of a list, quoting an id for a path."""
 
 from __future__ import annotations
 
@@ -21,10 +21,9 @@ API: Final = "/api/v2"
 
 
 class ApiCalls:
-    """Asks Benchling through the one caller."""
+    """The base of each group of calls. All groups share one `RequestSender`."""
 
     def __init__(self, settings: BenchlingSettings, sender: RequestSender) -> None:
-        """Share a caller."""
         self.settings = settings
         self._sender = sender
 
@@ -60,7 +59,7 @@ class ApiCalls:
         priority: Priority,
         deadline: float | None,
     ) -> list[Any]:
-        """Return the rows of all pages; a page token that repeats ends it, like an absent one."""
+        """Return the rows of all pages. A page token that repeats ends the list, as an absent one does."""
         rows: list[Any] = []
         token: str | None = None
         while True:
@@ -76,7 +75,7 @@ class ApiCalls:
 
 
 def quoted(value: str) -> str:
-    """Quote an id for a path, so that nothing in it can leave its segment; raises `NotFound` for what cannot be one."""
+    """Return an id quoted as one segment of a path; raises `NotFound` for a text that cannot be an id."""
     if value in {"", ".", ".."}:
         raise NotFound("Benchling has no object with such an id.", status=404)
     return quote(value, safe="")

@@ -1,4 +1,4 @@
-"""The circuit breaker: after enough outage answers in a row nothing is sent but a probe now and then."""
+"""The circuit breaker: after enough outage answers in a row nothing is sent except a probe now and then."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ if TYPE_CHECKING:
 
 
 class BreakerState(StrEnum):
-    """Whether requests go out."""
+    """Whether requests are sent."""
 
     CLOSED = "closed"
-    """As usual."""
+    """Requests are sent."""
     OPEN = "open"
-    """Benchling is down; nothing is sent."""
+    """Benchling is down: nothing is sent until the next probe."""
     HALF_OPEN = "half-open"
-    """One probe is under way."""
+    """Benchling was down, and one probe is under way."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,20 +29,20 @@ class BreakerReading:
 
     state: BreakerState
     since: float
-    """When it took this state or, between open and half-open, when it opened; by the client's clock, in seconds."""
+    """When it closed, or when it opened if it is open or half-open; in seconds of the client's clock."""
     next_probe_seconds: float
-    """Time until the next probe; 0 while closed."""
+    """Seconds until the next probe; 0 while closed."""
     reason: str
-    """What opened it, as a sentence; empty while closed."""
+    """The failure that opened it, as a sentence; empty while closed."""
     openings: int
-    """How often it has opened."""
+    """How often it has opened since the start."""
 
 
 class Breaker:
-    """Counts outages. It knows no clock and sends nothing: times are given, and the probe is its owner's."""
+    """Counts outage answers. It reads no clock and sends no probe; its owner passes times and sends probes."""
 
     def __init__(self, failures: int, on_change: Callable[[BreakerState], None]) -> None:
-        """Open after so many outage answers in a row; `on_change` is called with each new state."""
+        """Open after `failures` outage answers in a row; `on_change` is called with each new state."""
         self._needed = failures
         self._on_change = on_change
         self._state = BreakerState.CLOSED
@@ -55,16 +55,16 @@ class Breaker:
 
     @property
     def state(self) -> BreakerState:
-        """The state now."""
+        """The present state."""
         return self._state
 
     def reading(self, now: float) -> BreakerReading:
-        """Return all that is known."""
+        """Return the breaker as it is at `now`."""
         wait = max(0.0, self._next_probe - now) if self._state is not BreakerState.CLOSED else 0.0
         return BreakerReading(self._state, self._since, wait, self._reason, self._openings)
 
     def succeeded(self, now: float) -> None:
-        """Record an answer that shows Benchling at work; it also ends an outage."""
+        """Record an answer that shows that Benchling works. It ends an outage."""
         self._row = 0
         self._last_subject = None
         if self._state is not BreakerState.CLOSED:
@@ -73,9 +73,9 @@ class Breaker:
             self._set(BreakerState.CLOSED)
 
     def failed(self, now: float, failure: BenchlingFailure, subject: str, *, certain: bool = False) -> None:
-        """Record an outage answer; the same subject failing with a 500 again and again is not an outage.
+        """Record an outage answer about `subject`. The second 500 in a row about one subject does not count.
 
-        `certain`: it is known to be an outage, so this one is enough.
+        With `certain` this one answer is enough to open the breaker.
         """
         if failure.status == 500 and subject == self._last_subject:
             return
@@ -88,13 +88,13 @@ class Breaker:
             self._set(BreakerState.OPEN)
 
     def probe_due(self, moment: float) -> None:
-        """Say when the next probe will be sent; with an open breaker only."""
+        """Record when the next probe will be sent. Call it only while the breaker is not closed."""
         self._next_probe = moment
         if self._state is BreakerState.HALF_OPEN:
             self._set(BreakerState.OPEN)
 
     def probing(self) -> None:
-        """Say that the probe is under way."""
+        """Record that the probe is under way."""
         if self._state is BreakerState.OPEN:
             self._set(BreakerState.HALF_OPEN)
 

@@ -1,4 +1,4 @@
-"""Calls about what a person sees in the entry: canvases, app sessions and the app itself."""
+"""Calls about canvases, app sessions and the app itself: what a person sees in an entry."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ GET_APP: Final = Operation("apps.get", "GET")
 
 
 class CanvasCalls(ApiCalls):
-    """What can be shown."""
+    """Reads and changes canvases and app sessions."""
 
     async def create_canvas(
         self,
@@ -38,7 +38,10 @@ class CanvasCalls(ApiCalls):
         priority: Priority = Priority.CLICK,
         deadline: float | None = None,
     ) -> Canvas:
-        """Create a canvas in an entry; `OutcomeUnknown`: list the entry's canvases before trying again."""
+        """Create a canvas in an entry and return it.
+
+        After `OutcomeUnknown` the caller must list the entry's canvases before it tries again.
+        """
         body = {"appId": app_id, "featureId": feature_id, "resourceId": resource_id, "blocks": [], **_changed(change)}
         answer = await self._write(CREATE_CANVAS, "/app-canvases", body, priority=priority, deadline=deadline)
         return read_canvas(answer, CREATE_CANVAS.name)
@@ -46,7 +49,7 @@ class CanvasCalls(ApiCalls):
     async def get_canvas(
         self, canvas_id: str, *, priority: Priority = Priority.CLICK, deadline: float | None = None
     ) -> Canvas:
-        """Return a canvas; raises `NotFound` if it is gone or hidden."""
+        """Return a canvas; raises `NotFound` if it is gone or the app may not see it."""
         answer = await self._get(GET_CANVAS, f"/app-canvases/{quoted(canvas_id)}", priority=priority, deadline=deadline)
         return read_canvas(answer, GET_CANVAS.name)
 
@@ -58,7 +61,7 @@ class CanvasCalls(ApiCalls):
         priority: Priority = Priority.CLICK,
         deadline: float | None = None,
     ) -> Canvas:
-        """Change what `change` names; blocks replace the whole list, so that sending it again does no harm."""
+        """Change the members that `change` sets. Blocks replace the whole list, so that a repeat does no harm."""
         path = f"/app-canvases/{quoted(canvas_id)}"
         answer = await self._write(PATCH_CANVAS, path, _changed(change), priority=priority, deadline=deadline)
         return read_canvas(answer, PATCH_CANVAS.name)
@@ -97,7 +100,10 @@ class CanvasCalls(ApiCalls):
         priority: Priority = Priority.CLICK,
         deadline: float | None = None,
     ) -> Session:
-        """Open the line of progress that a person sees; at most 30 days. The name is cut to 100 characters."""
+        """Open an app session, the line of progress that a person sees; return it.
+
+        It lasts at most 30 days. Its name is cut to 100 characters.
+        """
         body = {
             "appId": app_id,
             "name": name[:100].ljust(3, "."),
@@ -116,7 +122,7 @@ class CanvasCalls(ApiCalls):
         priority: Priority = Priority.CLICK,
         deadline: float | None = None,
     ) -> Session:
-        """Change messages (the last 10 are kept) or end the session; raises `SessionClosed` if it has ended."""
+        """Replace the messages (the last 10 are kept) or end the session; raises `SessionClosed` if it has ended."""
         body: dict[str, Any] = {}
         if status is not None:
             body["status"] = status
@@ -132,7 +138,7 @@ class CanvasCalls(ApiCalls):
         return read_wire(Session, answer, PATCH_SESSION.name)
 
     async def get_app(self, app_id: str, *, priority: Priority = Priority.SWEEP, deadline: float | None = None) -> App:
-        """Return an app."""
+        """Return an app; raises `NotFound`."""
         answer = await self._get(GET_APP, f"/apps/{quoted(app_id)}", priority=priority, deadline=deadline)
         return read_wire(App, answer, GET_APP.name)
 

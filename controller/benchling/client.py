@@ -1,7 +1,7 @@
-"""The client: every question that the product asks of Benchling, as a typed call.
+"""The client: every request that the product makes to Benchling, as a typed call.
 
-All calls share one budget, one token and one breaker; all errors are `BenchlingFailure`. Addresses of archives and
-files are `PresignedURL` and are never fetched here: they must not be sent the app's token.
+All calls share one rate limiter, one token and one breaker; all errors are `BenchlingFailure`. The addresses of
+archives and files are `PresignedURL`. They are never fetched here, because they must not receive the app's token.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class ClientNumbers:
-    """The client at one moment, for metrics and status."""
+    """The client's counters at one moment, for metrics."""
 
     breaker: BreakerReading
     rate: RateNumbers
@@ -43,12 +43,12 @@ class ClientNumbers:
     waiting: Mapping[Priority, int]
     tokens_fetched: int
     possible_orphans: int
-    """Exports whose outcome stayed unknown: each may run without anybody waiting for it."""
+    """Exports whose outcome stayed unknown: each may run although nothing waits for it."""
     names_cached: int
 
 
 class BenchlingClient(EntryCalls, ExportCalls, CanvasCalls):
-    """An asynchronous context manager; to be used on one event loop, by one task or a thousand."""
+    """All calls, as an asynchronous context manager. Any number of tasks of one event loop may use it at once."""
 
     def __init__(
         self,
@@ -60,7 +60,7 @@ class BenchlingClient(EntryCalls, ExportCalls, CanvasCalls):
         transport: httpx.AsyncBaseTransport | None = None,
         tls: ssl.SSLContext | None = None,
     ) -> None:
-        """Take the settings; the rest is for tests, but `observer`, which is called once per finished call."""
+        """The arguments after `settings` are for tests, except `observer`, which is called once per finished call."""
         self._clock = clock if clock is not None else LoopClock()
         rng = rng if rng is not None else random.SystemRandom()
         self._http = _http_client(settings, transport, tls)
@@ -74,29 +74,29 @@ class BenchlingClient(EntryCalls, ExportCalls, CanvasCalls):
 
     @classmethod
     def from_folder(cls, access: BenchlingAccess, observer: Callable[[CallRecord], None] | None = None) -> Self:
-        """Make a client for a tenant whose app credentials are the files of a mounted Secret."""
+        """Return a client of a tenant; the app's credentials are the files of a mounted Secret. Raises ValueError."""
         credentials = credentials_in(access.credentials_folder)
         return cls(BenchlingSettings(base_url=access.base_url, credentials=credentials), observer=observer)
 
     async def __aenter__(self) -> Self:
-        """Open nothing yet: the first call asks for a token."""
+        """Open no connection: the first call asks for a token."""
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Close all connections."""
+        """Close the client."""
         await self.close()
 
     async def close(self) -> None:
-        """Stop what runs in the background and close all connections."""
+        """Stop the background tasks and close all connections."""
         self._sender.close()
         self._slots.close()
         await self._http.aclose()
 
     @property
     def numbers(self) -> ClientNumbers:
-        """How breaker, budget and the rest stand."""
+        """The present state of breaker, rate limiter, export limit and caches."""
         return ClientNumbers(
             breaker=self.breaker,
             rate=self._sender.limiter.numbers(),
@@ -109,23 +109,26 @@ class BenchlingClient(EntryCalls, ExportCalls, CanvasCalls):
 
     @property
     def breaker(self) -> BreakerReading:
-        """Whether Benchling is held to be at work, and since when."""
+        """The breaker's present state, since when it has it, and why."""
         return self._sender.breaker.reading(self._clock.now())
 
     @property
     def free_exports(self) -> int:
-        """How many exports can be started now without waiting for another to end."""
+        """How many exports can be started now without waiting until another ends."""
         return self._slots.free
 
     def on_recovery(self, callback: Callable[[], None]) -> None:
-        """Call back each time Benchling is found at work again after an outage; bring forward what waits, jittered."""
+        """Call `callback` each time Benchling works again after an outage."""
         self._sender.on_recovery(callback)
 
 
 def _http_client(
     settings: BenchlingSettings, transport: httpx.AsyncBaseTransport | None, tls: ssl.SSLContext | None
 ) -> httpx.AsyncClient:
-    """Make the client: no redirects, no cookies, connections kept between polls (httpx's own 5 s would drop them)."""
+    """Return an HTTP client without redirects and cookies, whose connections outlast the time between polls.
+
+    httpx drops an idle connection after 5 s by default.
+    """
     no_cookies = http.cookiejar.CookieJar(http.cookiejar.DefaultCookiePolicy(allowed_domains=[]))
     return httpx.AsyncClient(
         follow_redirects=False,

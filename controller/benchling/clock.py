@@ -1,4 +1,4 @@
-"""Time as this package sees it: monotonic seconds, given from outside so that tests can run hours in a moment."""
+"""The clock of this package: monotonic seconds. It is passed in, so that tests can use virtual time."""
 
 from __future__ import annotations
 
@@ -7,24 +7,24 @@ from typing import Protocol
 
 
 class Clock(Protocol):
-    """A monotonic clock that can be slept on."""
+    """A monotonic clock with a sleep."""
 
     def now(self) -> float:
-        """Return seconds since some fixed moment; never goes back."""
+        """Return the seconds since some fixed moment."""
         ...
 
     async def sleep(self, seconds: float) -> None:
-        """Return after so many seconds; at once if there are none."""
+        """Return after `seconds`; at once if they are not above 0."""
         ...
 
 
 class LoopClock:
-    """The running event loop's own clock; a loop that keeps virtual time makes everything here virtual."""
+    """The clock of the running event loop, which a test may make virtual."""
 
     def now(self) -> float:
         """Return the loop's time in seconds."""
         return asyncio.get_running_loop().time()
 
     async def sleep(self, seconds: float) -> None:
-        """Sleep on the loop."""
+        """Sleep on the event loop."""
         await asyncio.sleep(max(0.0, seconds))

@@ -1,4 +1,4 @@
-"""Calls that read the notebook: entries, their files, folders, events and the names of what entries link to."""
+"""Calls that read the notebook: entries, their files, folders, events and the names of linked objects."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from controller.benchling.names import Names
 
 OVERLAP: Final = timedelta(seconds=5)
-"""How far a listing by time goes back over what it has read, for rows that were written late."""
+"""How far a listing by time overlaps what it has read, because rows may be written late."""
 
 GET_ENTRY: Final = Operation("entries.get", "GET")
 BULK_ENTRIES: Final = Operation("entries.bulk", "GET")
@@ -44,7 +44,7 @@ LIST_FOLDERS: Final = Operation("folders.list", "GET")
 
 
 class EntryCalls(ApiCalls):
-    """What can be read."""
+    """Reads entries, files, folders, events and names."""
 
     _names: Names
 
@@ -63,7 +63,7 @@ class EntryCalls(ApiCalls):
         priority: Priority = Priority.READ,
         deadline: float | None = None,
     ) -> list[Entry]:
-        """Return entries by id, those that the app can see, in no promised order.
+        """Return the entries that the app can see of those ids, in any order.
 
         `returning` names members of an entry, such as ``modifiedAt``; ``id`` is always among them.
         """
@@ -77,7 +77,7 @@ class EntryCalls(ApiCalls):
     async def external_file(
         self, entry_id: str, file_id: str, *, priority: Priority = Priority.READ, deadline: float | None = None
     ) -> ExternalFile:
-        """Return size and short-lived address of an attachment."""
+        """Return the size and the short-lived address of an attachment; raises `NotFound`."""
         path = f"/entries/{quoted(entry_id)}/external-files/{quoted(file_id)}"
         answer = await self._get(GET_FILE, path, priority=priority, deadline=deadline)
         return read_wire(ExternalFile, member(answer, "externalFile", GET_FILE.name), GET_FILE.name)
@@ -91,11 +91,11 @@ class EntryCalls(ApiCalls):
         priority: Priority = Priority.SWEEP,
         deadline: float | None = None,
     ) -> AsyncIterator[EntryPage]:
-        """Yield the entries changed after a time, oldest change first, in pages; `deadline` is each page's.
+        """Yield the entries changed after a time, in pages, oldest change first; each page has its own `deadline`.
 
-        It starts `OVERLAP` early and goes on from the newest change of each page, not from a page number, so that
-        entries that are edited meanwhile (and move to the end) make it skip nothing. A row may come twice only with
-        another `modified_at`.
+        It starts `OVERLAP` early and continues from the newest change of each page, not from a page number, because
+        entries that are edited meanwhile move to the end and would shift the pages. An entry comes twice only if its
+        `modified_at` differs.
         """
         since = modified_after.astimezone(UTC) - OVERLAP
         token: str | None = None
@@ -134,8 +134,8 @@ class EntryCalls(ApiCalls):
     ) -> EventPage:
         """Return one page of events in processing order, with the token of the next or None at the end.
 
-        Begin with the last event's id, or where there is none with a time (Benchling keeps two weeks); go on with
-        `page_token`. An id that is too old is `Rejected` or `NotFound`.
+        Begin with the id of the last event or, if there is none, with a time (Benchling keeps two weeks); continue with
+        `page_token`. Raises `Rejected` or `NotFound` if the id is too old.
         """
         query = {"pageSize": str(self.settings.page_size)}
         if starting_after is not None:
@@ -154,7 +154,7 @@ class EntryCalls(ApiCalls):
     async def get_folder(
         self, folder_id: str, *, priority: Priority = Priority.READ, deadline: float | None = None
     ) -> Folder:
-        """Return a folder."""
+        """Return a folder; raises `NotFound`."""
         answer = await self._get(GET_FOLDER, f"/folders/{quoted(folder_id)}", priority=priority, deadline=deadline)
         return read_wire(Folder, answer, GET_FOLDER.name)
 
@@ -174,10 +174,10 @@ class EntryCalls(ApiCalls):
         priority: Priority = Priority.READ,
         deadline: float | None = None,
     ) -> list[NamedLink]:
-        """Return the links with their names, in the order given; at most `cap` that are not remembered are looked up.
+        """Return the links with their names, in the given order; at most `cap` names that are not cached are looked up.
 
-        No name: refused by 403 or 404, of a type without names, or past the cap. An outage is raised. `deadline` is
-        that of each request.
+        A link has no name if Benchling answers 403 or 404, if its type has no names, or beyond `cap`. Raises the
+        failure of an outage. `deadline` is that of each request.
         """
 
         async def ask(request: Request) -> Any:
@@ -206,7 +206,7 @@ class EntryCalls(ApiCalls):
         priority: Priority,
         deadline: float | None,
     ) -> list[Entry]:
-        """Ask again without the ids that Benchling named as bad; where it named none, for each half."""
+        """Ask again without the ids that Benchling named as bad; if it named none, ask for each half."""
         good = [entry_id for entry_id in batch if entry_id not in bad]
         if len(batch) == 1 or not good:
             return []

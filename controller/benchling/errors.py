@@ -1,17 +1,17 @@
 """What can go wrong with a call to Benchling.
 
 BenchlingFailure             every one of them; carries its class of the failure table
-├── Throttled                Benchling (429) or our own budget wants us to wait
+├── Throttled                Benchling (429) or our own rate limiter demands a wait
 │   └── LimitReached         a 429 about this operation alone: Benchling's export limit
 ├── ProviderDown             no answer, an answer of 5xx, or one that is not the API's (HTML, cut JSON, a redirect)
-│   └── CircuitOpen          not sent, because Benchling has been down and is being probed
+│   └── CircuitOpen          not sent, because Benchling was down and is being probed
 ├── AuthFailed               the credentials or the token are refused
 ├── NotFound                 403, 404, 410: the app cannot see it
 ├── Rejected                 another 4xx: the request is wrong
 │   └── SessionClosed        the app session has ended and takes no more
 ├── AnswerUnreadable         JSON, but not of the shape that this release knows, or larger than allowed
-└── OutcomeUnknown           sent, and nobody can say whether it took effect
-    └── ExportOutcomeUnknown the same for an export: it may run without us knowing its id
+└── OutcomeUnknown           sent, and it is unknown whether it took effect
+    └── ExportOutcomeUnknown the same for an export: it may run under an unknown id
 
 Messages are sentences for a person; they never hold a token, a secret or a presigned URL.
 """
@@ -22,7 +22,7 @@ from entrypackage.failures import Failure, FailureClass
 
 
 class BenchlingFailure(Failure):
-    """A call to Benchling did not give what was asked."""
+    """A call to Benchling failed."""
 
     def __init__(
         self,
@@ -34,18 +34,18 @@ class BenchlingFailure(Failure):
         effect_possible: bool = False,
         is_outage: bool = False,
     ) -> None:
-        """Take what is known; `effect_possible` says that the request may have done its work nevertheless."""
+        """`effect_possible` says that the request may have taken effect although the call failed."""
         super().__init__(failure, message)
         self.status = status
         self.retry_after_seconds = retry_after_seconds
-        """How long to wait at least, where that is known."""
+        """The shortest wait before a retry; None if Benchling named none."""
         self.effect_possible = effect_possible
         self.is_outage = is_outage
-        """Whether it speaks against Benchling as a whole, so that the breaker counts it."""
+        """Whether Benchling as a whole may be down, so that the breaker counts it."""
 
 
 class Throttled(BenchlingFailure):
-    """Too much was asked; it was not done."""
+    """Too many requests: this one was not carried out."""
 
     def __init__(
         self,
@@ -55,7 +55,6 @@ class Throttled(BenchlingFailure):
         retry_after_seconds: float | None = None,
         is_outage: bool = False,
     ) -> None:
-        """Take a sentence and the wait."""
         super().__init__(
             FailureClass.THROTTLED,
             message,
@@ -66,7 +65,7 @@ class Throttled(BenchlingFailure):
 
 
 class LimitReached(Throttled):
-    """Benchling takes no more of this kind now, though the budget is not spent."""
+    """Benchling accepts no more requests of this kind now, although the rate budget is not spent."""
 
 
 class ProviderDown(BenchlingFailure):
@@ -81,7 +80,6 @@ class ProviderDown(BenchlingFailure):
         effect_possible: bool = False,
         is_outage: bool = True,
     ) -> None:
-        """Take a sentence and whether the request may have been carried out."""
         super().__init__(
             FailureClass.PROVIDER_DOWN,
             message,
@@ -93,10 +91,9 @@ class ProviderDown(BenchlingFailure):
 
 
 class CircuitOpen(ProviderDown):
-    """Nothing was sent: Benchling is down and is asked only now and then."""
+    """The breaker is open, so nothing was sent."""
 
     def __init__(self, retry_after_seconds: float) -> None:
-        """Take the time until it is asked again."""
         super().__init__(
             "Benchling is not answering; it is asked now and then, and work goes on when it does.",
             retry_after_seconds=retry_after_seconds,
@@ -105,7 +102,7 @@ class CircuitOpen(ProviderDown):
 
 
 class AuthFailed(BenchlingFailure):
-    """Credentials or token are refused."""
+    """Benchling refused the credentials or the token."""
 
     def __init__(
         self,
@@ -114,7 +111,6 @@ class AuthFailed(BenchlingFailure):
         status: int | None = None,
         retry_after_seconds: float | None = None,
     ) -> None:
-        """Take a sentence and how long no token is asked for."""
         super().__init__(
             FailureClass.AUTH_FAILED,
             message,
@@ -124,10 +120,9 @@ class AuthFailed(BenchlingFailure):
 
 
 class NotFound(BenchlingFailure):
-    """It is not there, or the app may not see it; Benchling does not tell which."""
+    """The object does not exist or the app may not see it; Benchling does not say which."""
 
     def __init__(self, message: str, *, status: int, invalid_ids: tuple[str, ...] = ()) -> None:
-        """Take a sentence and the ids that Benchling names."""
         super().__init__(FailureClass.NOT_FOUND, message, status=status)
         self.invalid_ids = invalid_ids
 
@@ -136,7 +131,6 @@ class Rejected(BenchlingFailure):
     """Benchling refused the request as wrong."""
 
     def __init__(self, message: str, *, status: int, invalid_ids: tuple[str, ...] = ()) -> None:
-        """Take a sentence and the ids that Benchling names."""
         super().__init__(FailureClass.PROVIDER_REJECTED, message, status=status)
         self.invalid_ids = invalid_ids
 
@@ -146,10 +140,9 @@ class SessionClosed(Rejected):
 
 
 class AnswerUnreadable(BenchlingFailure):
-    """The answer is not what this release can read."""
+    """This release cannot read the answer."""
 
     def __init__(self, message: str, *, status: int | None = None, effect_possible: bool = False) -> None:
-        """Take a sentence that names what is missing, not its value."""
         super().__init__(
             FailureClass.ANSWER_UNREADABLE,
             message,
@@ -159,10 +152,10 @@ class AnswerUnreadable(BenchlingFailure):
 
 
 class OutcomeUnknown(BenchlingFailure):
-    """A request that must not be repeated blindly was sent, and its answer is missing or useless."""
+    """A request that must not be sent twice was sent, and no usable answer came."""
 
     def __init__(self, cause: BenchlingFailure) -> None:
-        """Take what happened instead of an answer; its class is kept."""
+        """`cause` is what came instead of an answer; its failure class is kept."""
         super().__init__(
             cause.failure,
             f"{cause.message} The request may have taken effect.",
@@ -173,4 +166,4 @@ class OutcomeUnknown(BenchlingFailure):
 
 
 class ExportOutcomeUnknown(OutcomeUnknown):
-    """An export may have been started whose task id nobody knows: an orphan, to be counted."""
+    """An export may have been started whose task id is unknown: an orphan."""

@@ -1,8 +1,8 @@
-"""How many exports may run at once: Benchling's limit is dynamic and unannounced, so it is learnt.
+"""How many exports may run at once. Benchling's limit changes and is not announced, so it is learnt.
 
-Every accepted export shows that the limit is at least that high; every 429 with budget left shows that it is not higher
-than what runs. After a refusal nothing is tried beyond the limit that was found until a pause is over, which doubles
-with each refusal that follows; as soon as one more is accepted the limit climbs with every acceptance again.
+An accepted export shows that the limit is at least the number that now runs. A 429 while the rate budget is not spent
+shows that it is not higher than the number that runs. After a refusal no export is tried beyond the learnt limit until
+a pause is over; the pause doubles with each further refusal. After that the limit climbs with every acceptance.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _CLIMB: Final = Backoff(base_seconds=120.0, cap_seconds=1800.0)
 _IDLE: Final = Backoff(base_seconds=2.0, cap_seconds=60.0)
 """Pauses after refusals while none of our exports runs: others hold the limit."""
 _FORGOTTEN_SECONDS: Final = 1800.0
-"""An export that was not looked at for this long is not counted any more."""
+"""An export that was not polled for this long is no longer counted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,20 +34,20 @@ class ExportNumbers:
     """The export limit at one moment."""
 
     running: int
-    """Exports that are known to run, those being started included."""
+    """Exports that are known to run or are being started."""
     limit: int
-    """How many may run as far as is known."""
+    """How many may run at once, as far as is known."""
     waiting: int
-    """Callers that wait for one to end."""
+    """Callers that wait until an export ends."""
     refused: int
-    """Starts that Benchling refused since the leader's start."""
+    """Starts that Benchling has refused since the client was made."""
 
 
 class ExportSlots:
-    """Lets as many exports run as Benchling takes, first come first served."""
+    """Lets as many exports run as Benchling accepts, first come first served."""
 
     def __init__(self, clock: Clock, first_limit: int, jitter: Callable[[], float]) -> None:
-        """Begin with a guess of the limit."""
+        """`first_limit` is a first guess of the limit; `jitter` returns random numbers in [0, 1)."""
         self._clock = clock
         self._jitter = jitter
         self._limit = first_limit
@@ -62,7 +62,7 @@ class ExportSlots:
 
     @property
     def numbers(self) -> ExportNumbers:
-        """What is known now."""
+        """The limit and its use at present."""
         return ExportNumbers(self._total(), self._limit, len(self._waiting), self._refused)
 
     @property
@@ -72,13 +72,13 @@ class ExportSlots:
         self._forget(now)
         if now < self._pause_until:
             return 0
-        room = max(0, self._limit - self._total() - len(self._waiting))
-        return max(room, int(self._may_climb(now) and not self._waiting))
+        capacity = max(0, self._limit - self._total() - len(self._waiting))
+        return max(capacity, int(self._may_climb(now) and not self._waiting))
 
     async def take(self, patience_seconds: float) -> None:
         """Wait until an export may be started; follow with `started`, `refused` or `unused`.
 
-        Raises `Throttled` if that takes longer than the patience.
+        Raises `Throttled` if that takes longer than `patience_seconds`.
         """
         try:
             async with asyncio.timeout(patience_seconds):
@@ -101,7 +101,7 @@ class ExportSlots:
             raise
 
     def started(self, task_id: str) -> None:
-        """Record that Benchling accepted it."""
+        """Record that Benchling accepted the export."""
         self._starting -= 1
         self._running[task_id] = self._clock.now()
         if self._total() > self._limit:
@@ -111,7 +111,7 @@ class ExportSlots:
         self._pump()
 
     def refused(self, retry_after: float | None) -> None:
-        """Record a 429 that was not about the rate of requests."""
+        """Record a 429 that was about the number of exports, not the rate of requests."""
         now = self._clock.now()
         self._starting -= 1
         self._refused += 1
@@ -125,16 +125,16 @@ class ExportSlots:
         self._pump()
 
     def unused(self) -> None:
-        """Give the turn back: the request was not sent, or failed otherwise."""
+        """Give the turn back: the request was not sent or failed for another reason."""
         self._starting -= 1
         self._pump()
 
     def seen_running(self, task_id: str) -> None:
-        """Count an export that runs, a former leader's too."""
+        """Count an export that runs, also one that a former leader started."""
         self._running[task_id] = self._clock.now()
 
     def ended(self, task_id: str) -> None:
-        """Stop counting an export: it has ended, or nobody looks at it any more."""
+        """Stop counting an export that has ended or is no longer polled."""
         if self._running.pop(task_id, None) is not None:
             self._pump()
 

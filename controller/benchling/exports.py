@@ -1,4 +1,4 @@
-"""Calls that make an entry's archive: start the export, look at it, and count what nobody may be waiting for."""
+"""Calls about exports: start one, poll it, and count those whose outcome is unknown."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ GET_TASK: Final = Operation("tasks.get", "GET")
 
 
 class ExportCalls(ApiCalls):
-    """What is exported."""
+    """Starts and polls exports."""
 
     _clock: Clock
     _slots: ExportSlots
@@ -29,10 +29,10 @@ class ExportCalls(ApiCalls):
     async def start_export(
         self, entry_id: str, *, priority: Priority = Priority.EXPORT, deadline: float | None = None
     ) -> TaskId:
-        """Start an export and return its task.
+        """Start an export and return the id of its task.
 
-        It is sent again only where it surely had no effect. `ExportOutcomeUnknown`: it may run, and nobody knows its
-        id. `Throttled`: within the deadline there was no room under Benchling's export limit or in the budget.
+        The request is repeated only after an answer that excludes an effect. Raises `ExportOutcomeUnknown` if an export
+        may run under an unknown id, `Throttled` if export limit or rate budget had no capacity before the deadline.
         """
         patience = self.settings.deadlines[priority] if deadline is None else deadline
         ends = self._clock.now() + patience
@@ -58,7 +58,7 @@ class ExportCalls(ApiCalls):
     async def get_task(
         self, task_id: str, *, priority: Priority = Priority.POLL, deadline: float | None = None
     ) -> ExportTask:
-        """Return how an export stands; `TaskGone` if Benchling does not keep it any more."""
+        """Return the state of an export; `TaskGone` if Benchling no longer keeps it."""
         try:
             answer = await self._get(GET_TASK, f"/tasks/{quoted(task_id)}", priority=priority, deadline=deadline)
         except NotFound as failure:
@@ -74,7 +74,7 @@ class ExportCalls(ApiCalls):
         return task
 
     def forget_export(self, task_id: str) -> None:
-        """Stop counting an export that nobody will look at any more, such as one of a deleted EntryPackage."""
+        """Stop counting an export that is no longer polled, such as that of a deleted EntryPackage."""
         self._slots.ended(task_id)
 
 

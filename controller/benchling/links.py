@@ -1,4 +1,4 @@
-"""What an entry links to: found in its notes, without asking anybody."""
+"""The links of an entry, found in its notes without a request."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class LinkRef:
-    """Something that an entry links to."""
+    """One link of an entry."""
 
     type: str
-    """Benchling's word, such as dna_sequence."""
+    """Benchling's type of the linked object, such as dna_sequence."""
     id: str
     web_url: str | None = None
 
     @property
     def slug(self) -> str | None:
-        """What follows the id in the address: the name when the link was made, in small letters and hyphens."""
+        """The text after the id in the address: the name when the link was made, in lower case with hyphens."""
         return slug_of(self.id, self.web_url)
 
 
 def entry_links(entry: Entry) -> list[LinkRef]:
-    """Return what the notes link to and has an id, each id once, in the entry's order."""
+    """Return the links of the notes that have an id, each id once, in the order of the entry."""
     found: dict[str, LinkRef] = {}
     for ref in _in_notes(entry):
         found.setdefault(ref.id, ref)
@@ -39,7 +39,7 @@ def entry_links(entry: Entry) -> list[LinkRef]:
 
 
 def slug_of(link_id: str, web_url: str | None) -> str | None:
-    """Return the slug in an address, or None if the address does not name the id."""
+    """Return the text after the id in an address; None if the address does not hold the id."""
     if not web_url or not link_id:
         return None
     try:

@@ -1,4 +1,4 @@
-"""What Benchling tells, as typed values. Unknown members are tolerated; what is missing is named, never shown."""
+"""Benchling's answers as typed values. Unknown members are ignored. Errors name members, never their values."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from entrypackage import entry_notes
 from entrypackage.model import Model
 
 TaskId = NewType("TaskId", str)
-"""Names a running export; Benchling forgets it 30 minutes after its end."""
+"""The id of an export's task; Benchling forgets it 30 minutes after the export's end."""
 
 
 class PresignedURL(SecretStr):
-    """An address that is its own key; prints as ``***`` and must be fetched without an Authorization header."""
+    """An address that grants access by itself. It prints as ``***``; fetch it without an Authorization header."""
 
 
 class Wire(Model):
@@ -28,11 +28,11 @@ class Wire(Model):
 
 Text = Annotated[str, Field(min_length=1)]
 Lenient = Annotated[str, BeforeValidator(lambda value: value if isinstance(value, str) else "")]
-"""A text that is not needed: absent, null or of another type, it is empty."""
+"""An optional text: empty if it is absent, null or of another type."""
 
 
 class Person(Wire):
-    """A user as entries name them."""
+    """A user, as an entry names them."""
 
     id: Lenient = ""
     name: Lenient = ""
@@ -56,7 +56,7 @@ class Entry(Wire):
     folder_id: Lenient = ""
     created_at: Lenient = ""
     modified_at: Lenient = ""
-    """As Benchling writes it; compare with `modified`."""
+    """The time as Benchling writes it; `modified` is the parsed time."""
     creator: Person | None = None
     authors: list[Person] = []
     entry_schema: Annotated[SchemaRef | None, Field(alias="schema")] = None
@@ -66,12 +66,12 @@ class Entry(Wire):
 
     @property
     def archived(self) -> bool:
-        """Whether it is archived."""
+        """Whether the entry is archived."""
         return self.archive_record is not None
 
     @property
     def modified(self) -> datetime | None:
-        """When it was last changed, in UTC; None if Benchling's text is no time."""
+        """When the entry was last changed, in UTC; None if Benchling's text is not a time."""
         return read_time(self.modified_at)
 
     def external_file_ids(self) -> list[str]:
@@ -85,13 +85,13 @@ class Entry(Wire):
 
 @dataclass(frozen=True, slots=True)
 class EntryPage:
-    """Some entries of a listing, in its order."""
+    """One page of a list of entries, in its order."""
 
     entries: list[Entry]
 
 
 class ExternalFile(Wire):
-    """A file attached to an entry, and where it can be read for a short while."""
+    """A file attached to an entry, with an address that is valid for a short time."""
 
     id: Text
     url: Annotated[PresignedURL, Field(alias="downloadURL")]
@@ -122,14 +122,14 @@ class TaskFailed:
 
 @dataclass(frozen=True, slots=True)
 class TaskGone:
-    """Benchling knows no such task: it ended more than 30 minutes ago, or never was."""
+    """Benchling knows no such task: it ended more than 30 minutes ago or never existed."""
 
 
 ExportTask = TaskRunning | TaskSucceeded | TaskFailed | TaskGone
 
 
 class Event(Wire):
-    """Something that happened in Benchling, as the events listing tells it."""
+    """An event, as Benchling's list of events has it."""
 
     id: Text
     event_type: Text
@@ -137,13 +137,13 @@ class Event(Wire):
     deprecated: bool = False
     updates: list[str] = []
     entry: Entry | None = None
-    """The entry that it is about, if it is about one."""
+    """The entry that the event is about, if any."""
     raw: Annotated[dict[str, Any], Field(exclude=True, repr=False)] = {}
 
 
 @dataclass(frozen=True, slots=True)
 class EventPage:
-    """Some events in the order in which Benchling processed them (not the order of their times)."""
+    """Events in the order in which Benchling processed them, which is not the order of their times."""
 
     events: list[Event]
     next_token: str | None
@@ -156,7 +156,7 @@ class Canvas(Wire):
     app_id: Lenient = ""
     feature_id: Lenient = ""
     resource_id: Lenient = ""
-    """The entry that it is in."""
+    """The entry that holds the canvas."""
     enabled: bool | None = None
     state: Annotated[Lenient, Field(alias="data")] = ""
     """The app's own text of at most 5 kB."""
@@ -166,12 +166,12 @@ class Canvas(Wire):
 
     @property
     def archived(self) -> bool:
-        """Whether it is archived."""
+        """Whether the canvas is archived."""
         return self.archive_record is not None
 
 
 class CanvasChange(Model):
-    """What to change of a canvas: what is not given stays, an explicit None clears."""
+    """A change of a canvas: members that are not set stay as they are; an explicit None clears one."""
 
     blocks: list[dict[str, Any]] | None = None
     enabled: bool | None = None
@@ -182,7 +182,7 @@ class CanvasChange(Model):
 
 
 class SessionMessage(Model):
-    """One line of an app session; Benchling takes 3 to 200 characters, so it is cut or filled up to fit."""
+    """One line of an app session, cut or filled up to the 3 to 200 characters that Benchling accepts."""
 
     content: Annotated[str, BeforeValidator(lambda value: _fit(value, 3, 200))]
     style: Annotated[str, Field(pattern="^(NONE|INFO|SUCCESS|WARNING|ERROR)$")] = "NONE"
@@ -217,7 +217,7 @@ WireType = TypeVar("WireType", bound=Wire)
 
 
 def read_wire(kind: type[WireType], value: object, name: str) -> WireType:
-    """Read an object that Benchling sent; raises `AnswerUnreadable` that names members but not their values."""
+    """Return a value as `kind`; raises `AnswerUnreadable`, which names members, not their values."""
     try:
         return kind.model_validate(value)
     except ValidationError as error:
@@ -227,13 +227,13 @@ def read_wire(kind: type[WireType], value: object, name: str) -> WireType:
 
 
 def read_entry(value: object, name: str) -> Entry:
-    """Read one entry and keep it whole."""
+    """Return one entry, with the whole answer in `raw`; raises `AnswerUnreadable`."""
     entry = read_wire(Entry, value, name)
     return entry.model_copy(update={"raw": value})
 
 
 def read_event(value: object, name: str) -> Event:
-    """Read one event and keep it, and its entry, whole."""
+    """Return one event, with the whole answer in its `raw` and its entry's; raises `AnswerUnreadable`."""
     event = read_wire(Event, value, name)
     assert isinstance(value, dict)
     entry = None if event.entry is None else event.entry.model_copy(update={"raw": value["entry"]})
@@ -241,7 +241,7 @@ def read_event(value: object, name: str) -> Event:
 
 
 def read_canvas(value: object, name: str) -> Canvas:
-    """Read one canvas; the app's id is taken out of its object."""
+    """Return one canvas, with the app's id taken from the nested object; raises `AnswerUnreadable`."""
     canvas = read_wire(Canvas, value, name)
     app = value.get("app") if isinstance(value, dict) else None
     app_id = app.get("id") if isinstance(app, dict) else None
@@ -249,7 +249,7 @@ def read_canvas(value: object, name: str) -> Canvas:
 
 
 def read_task(value: object, name: str) -> ExportTask:
-    """Read an export's task; a status that is not known counts as running, since only two end it."""
+    """Return the state of an export's task. An unknown status counts as running, since only two statuses end a task."""
     if not isinstance(value, dict):
         raise AnswerUnreadable(f"Benchling's answer to {name} is no JSON object.")
     match value.get("status"):
@@ -285,13 +285,13 @@ def member(value: object, key: str, name: str) -> dict[str, Any]:
 
 
 def next_token(value: object) -> str | None:
-    """Return the token of the next page; empty, null, absent and of another type all mean the end."""
+    """Return the token of the next page; None at the end, also for a token that is empty or of another type."""
     token = value.get("nextToken") if isinstance(value, dict) else None
     return token if isinstance(token, str) and token else None
 
 
 def read_time(text: str) -> datetime | None:
-    """Read an RFC 3339 time as UTC, taking one without a zone as UTC; None if it is none."""
+    """Return an RFC 3339 time in UTC, which is also assumed where no zone is given; None for any other text."""
     try:
         value = datetime.fromisoformat(text)
     except ValueError:

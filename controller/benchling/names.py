@@ -1,4 +1,4 @@
-"""Names of what entries link to: asked for in bulk, remembered across entries, never more than a cap per attempt."""
+"""Names of linked objects: read in bulk, cached across entries, limited per attempt."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ _NEGATIVE_PART: Final = 0.1
 
 @dataclass(frozen=True, slots=True)
 class Readable:
-    """How objects of one link type are read."""
+    """How Benchling's API gives the objects of one link type."""
 
     path: str
-    """Their collection, under /api/v2."""
+    """The collection, under /api/v2."""
     rows: str
-    """The member of a bulk answer that holds them."""
+    """The member of a bulk answer that holds the objects."""
     bulk_suffix: str
-    """What follows the path for a bulk read."""
+    """The suffix of the path for a bulk read."""
     ids: str
-    """The query parameter with the ids."""
+    """The query parameter that takes the ids."""
     selects: bool
     """Whether the answer can be narrowed with ``returning``."""
 
@@ -48,7 +48,7 @@ READABLE: Final[Mapping[str, Readable]] = {
     "user": Readable("users", "users", "", "ids", selects=False),
     "folder": Readable("folders", "folders", "", "ids", selects=False),
 }
-"""The link types whose objects have a name that the API gives; all others stay without one."""
+"""The link types whose objects have a name in the API. Links of other types stay without a name."""
 
 _BULK: Final = Operation("names.bulk", "GET")
 _SINGLE: Final = Operation("names.one", "GET")
@@ -58,7 +58,7 @@ Key = tuple[str, str]
 
 
 class NameCache:
-    """The names looked up last; what could not be read is believed for a tenth of the time only."""
+    """The names used last. That a name cannot be read is cached for a tenth of the time only."""
 
     def __init__(self, size: int, seconds: float, clock: Clock) -> None:
         """Keep at most `size` names for `seconds` each."""
@@ -68,11 +68,11 @@ class NameCache:
         self._names: OrderedDict[Key, tuple[float, str | None]] = OrderedDict()
 
     def __len__(self) -> int:
-        """Return how many names are kept."""
+        """Return the number of cached names."""
         return len(self._names)
 
     def get(self, key: Key) -> tuple[bool, str | None]:
-        """Return whether it is known, and the name (None: it is known to be unreadable)."""
+        """Return whether the key is cached, and the name; the name is None if it cannot be read."""
         found = self._names.get(key)
         if found is None or found[0] <= self._clock.now():
             return False, None
@@ -80,7 +80,7 @@ class NameCache:
         return True, found[1]
 
     def put(self, key: Key, name: str | None) -> None:
-        """Remember a name, forgetting the one used longest ago if there are too many."""
+        """Cache a name; drop the least recently used one if there are too many."""
         life = self._seconds if name is not None else self._seconds * _NEGATIVE_PART
         self._names[key] = (self._clock.now() + life, name)
         self._names.move_to_end(key)
@@ -89,11 +89,11 @@ class NameCache:
 
 
 Ask = Callable[[Request], Awaitable[Any]]
-"""Sends a request and returns the answer's JSON."""
+"""Sends a request and returns the JSON of the answer."""
 
 
 class Names:
-    """Looks names up."""
+    """Looks up names, in the cache first."""
 
     def __init__(self, cache: NameCache, bulk_size: int) -> None:
         """Ask for at most `bulk_size` names at once."""
@@ -101,10 +101,10 @@ class Names:
         self._bulk_size = bulk_size
 
     async def of(self, refs: Sequence[LinkRef], cap: int, ask: Ask) -> dict[Key, str | None]:
-        """Return the name of each link by type and id, None where it has none that the app can read.
+        """Return the name of each link by type and id; None if it has no name that the app can read.
 
-        Of the links whose names are not remembered only the first `cap` are looked up; the others are None. Any other
-        failure than a refusal of the very object is raised, so a None never stands for an outage.
+        Of the names that are not cached only the first `cap` are looked up; the others are None. Raises every failure
+        except the refusal of a single object, so that None never stands for an outage.
         """
         names: dict[Key, str | None] = {}
         missing: dict[str, list[str]] = {}
@@ -125,7 +125,7 @@ class Names:
         return names
 
     async def _read(self, kind: str, ids: list[str], ask: Ask) -> dict[str, str | None]:
-        """Read names in bulk; where one bad id spoils the answer, without those that Benchling names, else singly."""
+        """Read names in bulk. If bad ids spoil the answer, leave out those that Benchling names, else read singly."""
         names: dict[str, str | None] = dict.fromkeys(ids)
         wanted = list(ids)
         while len(wanted) > 1:

@@ -1,4 +1,4 @@
-"""Who may spend the rate budget first, and how much of it at most and at least."""
+"""Which calls may spend the rate budget first, and how much of it at most and at least."""
 
 from __future__ import annotations
 
@@ -11,30 +11,30 @@ if TYPE_CHECKING:
 
 
 class Priority(StrEnum):
-    """What a call to Benchling is made for; also the label of its metrics."""
+    """The purpose of a call to Benchling; also a label of its metrics."""
 
     CLICK = "click"
-    """A person waits in Benchling for the canvas to answer."""
+    """A person waits in Benchling until the canvas answers."""
     EXPORT = "export"
     """An export is started."""
     POLL = "poll"
-    """A running export is looked at."""
+    """A running export is polled."""
     READ = "read"
-    """An entry, its files or the names of what it links to are read."""
+    """An entry, its files or the names of linked objects are read."""
     SWEEP = "sweep"
-    """Entries and events are listed to find what no webhook told."""
+    """Entries and events are listed to find changes that no webhook reported."""
 
 
 @dataclass(frozen=True, slots=True)
 class Share:
-    """A class's part of the budget, as fractions of it."""
+    """The share of one priority in the rate budget, in fractions of it."""
 
     level: int
-    """Lower goes first."""
+    """A lower level goes first."""
     floor: float
-    """What it gets before any other class but clicks gets more, so that nobody starves."""
+    """What the priority gets before any other except clicks gets more, so that none starves."""
     ceiling: float
-    """What it cannot exceed even when nobody else wants anything."""
+    """What the priority cannot exceed, even if no other call waits."""
 
 
 SHARES: Final[Mapping[Priority, Share]] = {

@@ -1,4 +1,4 @@
-"""Waiting for the rate budget: the window decides, this lets callers queue, give up and be woken."""
+"""The rate limiter: calls queue here for a permit. `rate_window` decides who gets the next one."""
 
 from __future__ import annotations
 
@@ -25,22 +25,21 @@ class _Waiter:
 
 
 class Permit:
-    """The right to send one request; exactly one of `unused`, `ended` and `throttled` says what became of it."""
+    """The right to send one request. End it with exactly one of `unused`, `ended` and `throttled`."""
 
     def __init__(self, limiter: RateLimiter, charge: Charge) -> None:
-        """Belong to a budget."""
         self._limiter = limiter
         self._charge = charge
         self._open = True
 
     def unused(self) -> None:
-        """Give it back: nothing was sent. Does nothing if the end is already told."""
+        """Give the permit back: nothing was sent. Does nothing if the permit has ended already."""
         if self._close():
             self._limiter.window.refund(self._charge)
             self._limiter.pump()
 
     def ended(self, rate: RateLimit | None, *, accepted: bool) -> None:
-        """Say that the request is over; `accepted` if there was an answer that was not a 429."""
+        """Record the end of the request; `accepted` says that an answer came that was not a 429."""
         if self._close():
             now = self._limiter.clock.now()
             self._limiter.window.finish(now, self._charge, rate)
@@ -49,7 +48,10 @@ class Permit:
             self._limiter.pump()
 
     def throttled(self, rate: RateLimit | None, retry_after: float | None, jitter: float) -> bool:
-        """Say that the answer was a 429 about the rate of requests; return whether it is one of a storm."""
+        """Record a 429 about the rate of requests; return whether even lone requests have long been refused.
+
+        `jitter` is a random number in [0, 1).
+        """
         if not self._close():
             return False
         now = self._limiter.clock.now()
@@ -64,10 +66,9 @@ class Permit:
 
 
 class RateLimiter:
-    """Hands out permits, first come first served within a priority, as the window allows."""
+    """Hands out permits as the window allows, first come first served within a priority."""
 
     def __init__(self, clock: Clock, window: RateWindow) -> None:
-        """Guard a window with a clock."""
         self.clock = clock
         self.window = window
         self._waiting: dict[Priority, deque[_Waiter]] = {priority: deque() for priority in Priority}
@@ -75,16 +76,16 @@ class RateLimiter:
         self._alarm_at = float("inf")
 
     def numbers(self) -> RateNumbers:
-        """Return the budget as it stands."""
+        """Return the window's counters at present."""
         return self.window.numbers(self.clock.now())
 
     @property
     def waiting(self) -> Mapping[Priority, int]:
-        """How many callers wait, by priority."""
+        """The number of calls that wait, by priority."""
         return {priority: len(queue) for priority, queue in self._waiting.items()}
 
     async def acquire(self, priority: Priority) -> Permit:
-        """Wait for a permit. A caller that is cancelled leaves the queue and costs nothing."""
+        """Wait for a permit and return it. A call that is cancelled meanwhile leaves the queue and costs nothing."""
         waiter = _Waiter(self.clock.now(), asyncio.get_running_loop().create_future())
         queue = self._waiting[priority]
         queue.append(waiter)
@@ -101,7 +102,7 @@ class RateLimiter:
             raise
 
     def turn_away(self, failure: Callable[[], Exception]) -> None:
-        """Let every caller that waits fail now, because waiting has lost its point."""
+        """Fail every call that waits, because Benchling is down."""
         for queue in self._waiting.values():
             while queue:
                 waiter = queue.popleft()
@@ -109,7 +110,7 @@ class RateLimiter:
                     waiter.ready.set_exception(failure())
 
     def pump(self) -> None:
-        """Hand out what the window allows now, and set the alarm for when it may allow more."""
+        """Hand out the permits that the window allows now; set an alarm for when it may allow more."""
         now = self.clock.now()
         while heads := self._heads():
             chosen = self.window.choose(now, heads)
@@ -141,7 +142,7 @@ class RateLimiter:
         if self._alarm is not None:
             self._alarm.cancel()
         self._alarm_at = due
-        self._alarm = asyncio.create_task(self._ring(due - now), name="benchling-budget")
+        self._alarm = asyncio.create_task(self._ring(due - now), name="benchling-rate-limiter")
 
     async def _ring(self, seconds: float) -> None:
         await self.clock.sleep(seconds)

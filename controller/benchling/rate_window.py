@@ -1,18 +1,18 @@
-"""The arithmetic of the rate budget, without clock or waiting.
+"""The arithmetic of the rate limiter. It reads no clock and never waits.
 
-Four rules, all of which must agree before a request is sent:
+Four rules decide whether a request may be sent; all of them must allow it:
 
-* **Window.** A request is charged from its start until one period after its *end*. Benchling counted it somewhere in
-  between, so whatever window Benchling counts in, no period can hold more than the limit, however slow the network.
-* **View.** What Benchling's headers say is left in its current period, less what is under way. It is how the requests
-  of a former leader are known, and it follows the limit down and up.
-* **Flow.** Beyond a small burst, requests leave evenly at the limit's rate. Without it a flood of reads would spend the
-  window in two seconds, and an export that comes then would wait out the rest of it. Clicks do not wait for it.
-* **Caution.** After a 429 everything pauses, then one request goes alone; a 429 that the headers did not announce (the
-  tenant's hidden limit) also halves the limit, which then grows back by a tenth per period. If even lone requests are
-  refused for two periods it was not our pace, and the limit is what it was before.
+* **Window.** A request is charged from its start until one period after its *end*. Benchling counts it at some moment
+  in between, so that no period of Benchling can hold more than the limit, however slow the network is.
+* **View.** What is left of Benchling's current period by its headers, less the requests under way. It includes the
+  requests of a former leader, and it follows the limit down and up.
+* **Flow.** After a small burst, requests are sent evenly at the limit's rate. Otherwise a flood of reads would spend
+  the window in two seconds, and an export would wait for the rest of it. Clicks are exempt.
+* **Caution.** After a 429 everything pauses, then one request is sent alone. A 429 that the headers did not announce
+  (the tenant's hidden limit) also halves the limit, which then grows back by a tenth per period. If even lone requests
+  are refused for two periods, our rate is not the cause, and the limit is restored.
 
-A window starts with the same caution: one request goes alone, and what its answer says is left is the bucket.
+A new window starts with the same caution: one request is sent alone, and the headers of its answer say what is left.
 """
 
 from __future__ import annotations
@@ -30,17 +30,17 @@ if TYPE_CHECKING:
     from controller.benchling.wire import RateLimit
 
 _ROUNDING_SECONDS: Final = 1.0
-"""The reset header is in whole seconds, so a period may last this much longer than it says."""
+"""The reset header is in whole seconds, so a period may last this much longer."""
 _SAME_PERIOD_SECONDS: Final = 2.0
-"""Ends of a period that are told this close together are one end, read at different moments."""
+"""Two ends of a period that are this close together are the same end, read at different moments."""
 _SMALLEST_FACTOR: Final = 0.05
 _GROWTH: Final = 0.1
 _BACKOFF: Final = Backoff(base_seconds=1.0, cap_seconds=30.0)
 _STORM_PERIODS: Final = 2.0
 _TICK_SECONDS: Final = 1e-6
-"""Added where rounding could otherwise make a moment seem to come just too early."""
+"""Added to a moment that rounding could otherwise bring forward."""
 _BURST: Final = 1 / 15
-"""Part of the limit that may leave at once after a quiet time."""
+"""The part of the limit that may be sent at once after a quiet time."""
 
 
 @dataclass(slots=True)
@@ -51,25 +51,25 @@ class _View:
 
 @dataclass(frozen=True, slots=True)
 class RateNumbers:
-    """The budget at one moment, for metrics and status."""
+    """The window's counters at one moment, for metrics."""
 
     limit: int
-    """Requests per period that are held to now."""
+    """Requests per period that are allowed at present."""
     period_seconds: float
     announced_limit: int
-    """What Benchling's headers said last."""
+    """The limit in Benchling's latest headers."""
     used: int
     """Requests charged to the current window."""
     left_by_headers: int | None
-    """What Benchling says is left of its period, less what is under way; None when that period is over."""
+    """What is left of Benchling's period by its headers, less the requests under way; None after that period."""
     in_flight: int
     used_by: Mapping[Priority, int]
     paused_seconds: float
-    """How long nothing is sent because of a 429."""
+    """For how many more seconds nothing is sent because of a 429."""
     throttled: int
     """429 answers since the start."""
     hidden_throttled: int
-    """Those that the headers had not announced."""
+    """429 answers that the headers had not announced."""
 
 
 @dataclass(slots=True)
@@ -79,14 +79,14 @@ class Charge:
     priority: Priority
     begun: float
     alone: bool
-    """Whether it was sent to see if anything is taken again."""
+    """Whether it was sent alone, to find out whether requests are accepted again."""
 
 
 class RateWindow:
-    """Decides who may send now. All times are seconds of one monotonic clock."""
+    """Decides which call may send now. All times are seconds of one monotonic clock."""
 
     def __init__(self, limit: int, period_seconds: float, concurrency: int) -> None:
-        """Start with a limit per period that the first answer's headers correct."""
+        """`limit` holds until the headers of an answer correct it; `concurrency` bounds the requests under way."""
         self.period_seconds = period_seconds
         self._announced = limit
         self._concurrency = concurrency
@@ -110,16 +110,19 @@ class RateWindow:
 
     @property
     def limit(self) -> int:
-        """Requests per period that are held to now; at least 1."""
+        """Requests per period that are allowed at present; at least 1."""
         return max(1, round(self._announced * self._factor))
 
     @property
     def in_flight(self) -> int:
-        """Requests under way."""
+        """The number of requests under way."""
         return self._in_flight_total
 
     def choose(self, now: float, waiting: Mapping[Priority, float]) -> Priority | None:
-        """Return whose request goes next, or None; `waiting` holds since when the first of each class waits."""
+        """Return the priority whose call may send now; None if none may.
+
+        `waiting` holds, for each priority with waiting calls, since when the first of them waits.
+        """
         self._forget(now)
         allowed = [priority for priority in waiting if self._may_send(now, priority)]
         if not allowed:
@@ -132,7 +135,7 @@ class RateWindow:
         return min(allowed, key=lambda priority: (SHARES[priority].level, waiting[priority]))
 
     def begin(self, now: float, priority: Priority) -> Charge:
-        """Charge a request that is sent now."""
+        """Charge a request that is sent at `now`."""
         self._in_flight[priority] += 1
         self._in_flight_total += 1
         self._flow = max(-self._burst, self._flow - 1.0)
@@ -141,14 +144,14 @@ class RateWindow:
         return Charge(priority, now, self._alone)
 
     def refund(self, charge: Charge) -> None:
-        """Take back a charge whose request was never sent."""
+        """Take back a charge whose request was not sent."""
         self._end(charge)
         self._flow += 1.0
         if self._view is not None:
             self._view.left += 1
 
     def finish(self, now: float, charge: Charge, rate: RateLimit | None) -> None:
-        """Record that a request has ended, with what the answer's headers said, if there was an answer."""
+        """Record the end of a request; `rate` is what the headers of its answer say, None without an answer."""
         self._end(charge)
         self._forget(now)
         self._spent.append((now + self.period_seconds + _TICK_SECONDS, charge.priority))
@@ -194,7 +197,7 @@ class RateWindow:
         return self._is_storm(now)
 
     def next_change(self, now: float) -> float | None:
-        """Return when time alone may allow more than now, or None if only an answer can."""
+        """Return the next moment at which more may be allowed; None if only an answer can change that."""
         moments = [self._paused_until]
         if self._view is not None:
             moments.append(self._view.ends)
@@ -205,7 +208,7 @@ class RateWindow:
         return min((moment for moment in moments if moment > now), default=None)
 
     def numbers(self, now: float) -> RateNumbers:
-        """Return the budget as it stands."""
+        """Return the counters at `now`."""
         self._forget(now)
         return RateNumbers(
             limit=self.limit,

@@ -1,4 +1,4 @@
-"""One call to Benchling, from the first wait to the last try: breaker, budget, token, exchange, repeat."""
+"""Sends a request to Benchling by all rules: breaker, rate limiter, token, deadline and retries."""
 
 from __future__ import annotations
 
@@ -44,20 +44,20 @@ _PROBE_SPREAD: Final = 0.2
 
 @dataclass(frozen=True, slots=True)
 class CallRecord:
-    """What one call cost, for metrics. It holds no ids and no addresses."""
+    """The cost of one call, for metrics. It holds no ids and no addresses."""
 
     operation: str
     priority: Priority
     outcome: str
     """``ok`` or the name of the failure class."""
     tries: int
-    """Requests that were made, at least attempted; 0 if it failed while waiting."""
+    """How often the request was sent; 0 if the call failed while it waited."""
     seconds: float
-    """From call to return."""
+    """From the call to its return, with all waiting."""
 
 
 class RequestSender:
-    """Sends requests one at a time for each call, and knows all rules of how."""
+    """Sends requests, and repeats each until it succeeds, must not be repeated or reaches its deadline."""
 
     def __init__(
         self,
@@ -67,7 +67,7 @@ class RequestSender:
         random: Random,
         observer: Callable[[CallRecord], None],
     ) -> None:
-        """Take an HTTP client that follows no redirect and whose base URL is the tenant's."""
+        """`http` must follow no redirects; `observer` is called once per call, however it ends."""
         self._settings = settings
         self._http = http
         self._clock = clock
@@ -84,11 +84,11 @@ class RequestSender:
         self.tokens = TokenSource(settings.credentials, self._ask_for_token, clock)
 
     def on_recovery(self, callback: Callable[[], None]) -> None:
-        """Call back each time Benchling is found at work again after an outage."""
+        """Call `callback` each time Benchling works again after an outage."""
         self._recovered.append(callback)
 
     async def send(self, request: Request, priority: Priority, deadline_seconds: float | None = None) -> Any:
-        """Return the answer's JSON, or raise a `BenchlingFailure`; never takes much longer than the deadline."""
+        """Return the JSON of the answer; raises `BenchlingFailure`. It takes hardly longer than the deadline."""
         began = self._clock.now()
         seconds = self._settings.deadlines[priority] if deadline_seconds is None else deadline_seconds
         call = _Call(request, priority, ends=began + seconds)
@@ -102,7 +102,7 @@ class RequestSender:
             self._observer(CallRecord(request.operation.name, priority, outcome, call.tries, self._clock.now() - began))
 
     def close(self) -> None:
-        """Stop everything that runs beside the calls."""
+        """Stop the probe, the rate limiter's alarm and a token request that is under way."""
         if self._probe is not None:
             self._probe.cancel()
         self.limiter.close()
@@ -173,9 +173,8 @@ class RequestSender:
             raise ProviderDown("Benchling handed out no token within the call's deadline.") from None
 
     async def _ask_for_token(self, credentials: AppCredentials) -> Answer:
-        """Send the token request. It is charged to the budget but never waits for it: whoever waits holds a permit."""
-        window = self.limiter.window
-        permit = Permit(self.limiter, window.begin(self._clock.now(), Priority.READ))
+        """Send the token request. It is charged to the budget but does not wait, since its call has a permit."""
+        permit = Permit(self.limiter, self.limiter.window.begin(self._clock.now(), Priority.READ))
         try:
             result = await self._transmit(
                 TOKEN_REQUEST, basic_authorization(credentials), permit, self._settings.request_timeout_seconds
@@ -185,7 +184,7 @@ class RequestSender:
         return result.answer
 
     async def _transmit(self, request: Request, authorization: str, permit: Permit, left: float) -> _Result:
-        """Send once, and tell budget and breaker what came of it."""
+        """Send once, and report the result to the rate limiter and the breaker."""
         name = request.operation.name
         began = time.perf_counter()
         try:

@@ -1,4 +1,4 @@
-"""What the client is built with."""
+"""The client's settings and the app's credentials."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class AppCredentials:
 
 
 CredentialsSource = Callable[[], AppCredentials]
-"""Reads the credentials anew at each call; raises `SettingsError` if they cannot be read."""
+"""Returns the credentials, read anew at each call; raises `SettingsError` if they cannot be read."""
 
 
 def credentials_in(folder: Path) -> CredentialsSource:
@@ -49,49 +49,49 @@ DEADLINES: Final[Mapping[Priority, float]] = {
     Priority.READ: 300.0,
     Priority.SWEEP: 900.0,
 }
-"""Long, because waiting in the budget's queue is what keeps the order; an outage ends a call at once anyway."""
+"""How long a call may take, in seconds. Long, because calls keep their order by waiting; an outage ends one at once."""
 
 
 @dataclass(frozen=True, slots=True)
 class BenchlingSettings:
-    """Where Benchling is, who we are, and how patient the client is. Times are in seconds."""
+    """The tenant, the app, and the limits of the client. Times are in seconds."""
 
     base_url: str
     """The tenant's address without a path, such as https://example.benchling.com."""
     credentials: CredentialsSource
-    """Read anew whenever a token is asked for, so that a corrected Secret needs no restart."""
+    """Read anew for each token, so that a corrected Secret needs no restart."""
     allow_plain_http: bool = False
     """Accept http:// for an address other than the loopback; only ever for a simulator."""
     requests_per_period: int = 300
-    """The app's budget until Benchling's headers say otherwise."""
+    """The app's rate limit until Benchling's headers give another."""
     period_seconds: float = 30.0
     concurrency: int = 32
-    """Most requests under way at once; as many connections are kept."""
+    """The largest number of requests under way; as many connections are kept."""
     first_export_limit: int = 10
-    """Exports at once until Benchling's refusals and acceptances have shown its limit."""
+    """Exports at once until Benchling's answers have shown its limit."""
     connect_timeout_seconds: float = 5.0
     request_timeout_seconds: float = 30.0
-    """From a request to the end of its answer."""
+    """The longest time from a request to the end of its answer."""
     keepalive_seconds: float = 55.0
-    """How long an idle connection is kept: below the 60 s after which load balancers drop it, above most polls."""
+    """How long an idle connection is kept: less than the 60 s of load balancers, more than most polls are apart."""
     max_answer_bytes: int = 32 * 1024 * 1024
-    """A larger answer is not read to its end."""
+    """The largest answer that is read."""
     max_tries: int = 5
     """Requests for one call, the first one included."""
     deadlines: Mapping[Priority, float] = field(default_factory=lambda: DEADLINES)
-    """How long a call may take with its waiting and its repeats."""
+    """How long a call may take, with its waiting and its retries, by priority."""
     breaker_failures: int = 5
-    """Outage answers in a row after which nothing but a probe is sent."""
+    """Outage answers in a row after which nothing except probes is sent."""
     probe_seconds: float = 30.0
-    """Least time between two probes."""
+    """The shortest time between two probes."""
     page_size: int = 100
     """Rows per page of lists; Benchling's maximum is 100."""
     bulk_size: int = 50
     """Ids per bulk-get, so that the URL stays short."""
     name_cache_size: int = 20_000
-    """Names of linked objects that are kept."""
+    """How many names of linked objects are cached."""
     name_cache_seconds: float = 3600.0
-    """How long a name is believed; a name that could not be read only a tenth of it."""
+    """How long a name is cached; that a name cannot be read is cached for a tenth of it."""
 
     def __post_init__(self) -> None:
         """Refuse an address to which credentials must not be sent."""

@@ -1,4 +1,4 @@
-"""The app's access token: one for the whole process, asked for once however many wait for it."""
+"""The app's access token: one for the whole process, fetched once however many calls wait for it."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ TOKEN_REQUEST: Final = Request(TOKEN, "/api/v2/token")
 _FIRST_HOLD_SECONDS: Final = 15.0
 _LONGEST_HOLD_SECONDS: Final = 300.0
 _AHEAD_AGAIN_SECONDS: Final = 10.0
-"""Pause after a failed fetch while the old token is still valid."""
+"""The pause after a failed fetch while the old token is still valid."""
 _REFUSED: Final = "Benchling refused the app's client id or secret."
 _NOT_TAKEN: Final = "Benchling hands out tokens for these credentials but refuses them; is the app active?"
 
@@ -39,25 +39,25 @@ class _Held:
     token: AccessToken
     credentials: AppCredentials
     ahead: float
-    """From when on the next one is fetched while this one is still used."""
+    """When the next token is fetched while this one is still in use."""
     ends: float
     accepted: bool = False
 
 
 def basic_authorization(credentials: AppCredentials) -> str:
-    """Return the value of the Authorization header for the token request."""
+    """Return the Authorization header of the token request."""
     pair = f"{credentials.client_id}:{credentials.client_secret.get_secret_value()}"
     return "Basic " + base64.b64encode(pair.encode()).decode("ascii")
 
 
 class TokenSource:
-    """Hands out the token.
+    """Fetches and renews the token.
 
-    * It is fetched when first needed, and again ahead of its end (a tenth of its life, at most 60 s, at least 1 s)
-      while the old one is still handed out; callers only wait when there is none that is valid.
-    * However many callers wait, one request is under way; a caller that gives up does not stop it.
-    * Credentials that are refused are read again; only if they are the same ones is it an `AuthFailed`. After that no
-      request is made for a while that doubles up to 5 minutes, unless the credentials change.
+    * It is fetched when it is first needed, and again before its end (a tenth of its life, at most 60 s, at least 1 s),
+      while the old one is still in use. Callers wait only if there is no valid token.
+    * However many callers wait, one request is under way. A caller that gives up does not stop it.
+    * Refused credentials are read again; `AuthFailed` is raised only if they have not changed. After that no token is
+      requested for a time that doubles up to 5 minutes, unless the credentials change.
     """
 
     def __init__(
@@ -66,7 +66,7 @@ class TokenSource:
         ask: Callable[[AppCredentials], Awaitable[Answer]],
         clock: Clock,
     ) -> None:
-        """Take where credentials are read and how a token request is sent."""
+        """`credentials` reads the credentials anew; `ask` sends a token request with them."""
         self._credentials = credentials
         self._ask = ask
         self._clock = clock
@@ -78,10 +78,10 @@ class TokenSource:
         self._hold_until = 0.0
         self._unused_in_a_row = 0
         self.fetched = 0
-        """Token requests so far."""
+        """The number of token requests so far."""
 
     async def current(self) -> AccessToken:
-        """Return a token that is valid now; raises `AuthFailed` or what the request for one met."""
+        """Return a valid token; raises `AuthFailed` or the failure of the token request."""
         now = self._clock.now()
         if self._held is not None and now < self._held.ends:
             if now >= self._held.ahead and self._fetching is None and now >= self._hold_until:
@@ -91,17 +91,17 @@ class TokenSource:
         return await asyncio.shield(task)
 
     def accepted(self, token: AccessToken) -> None:
-        """Say that the API took a token."""
+        """Record that the API accepted a token."""
         if self._held is not None and self._held.token is token:
             self._held.accepted = True
             self._unused_in_a_row = 0
             self._hold_seconds = 0.0
 
     def rejected(self, token: AccessToken) -> None:
-        """Say that the API answered 401 to a token: the next caller gets a new one, unless it has been renewed since.
+        """Record that the API answered 401 to a token. The next caller gets a new one, unless it was renewed meanwhile.
 
-        Two tokens in a row that were never accepted count against the credentials, so that for an app that is not
-        active no token after token is fetched.
+        After two tokens in a row that were never accepted the credentials count as refused; otherwise one token after
+        another would be fetched for an app that is not active.
         """
         if self._held is None or self._held.token is not token:
             return
@@ -111,7 +111,7 @@ class TokenSource:
         self._held = None
 
     def close(self) -> None:
-        """Give up a request that is under way."""
+        """Stop a token request that is under way."""
         if self._fetching is not None:
             self._fetching.cancel()
 

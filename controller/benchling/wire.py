@@ -1,4 +1,4 @@
-"""One HTTP exchange with Benchling: bytes out, bytes in, and what the answer means."""
+"""One HTTP exchange with Benchling: send a request, read its answer, and tell what the answer means."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ if TYPE_CHECKING:
 _MESSAGE_CHARS: Final = 300
 _LONGEST_RESET_SECONDS: Final = 3600.0
 _SURROGATE: Final = re.compile(rb"\\u[dD][89a-fA-F]")
-"""Half a character, escaped. Alone it is JSON but no text; it would break whoever writes it, so it becomes ``?``."""
+"""An escaped surrogate. Alone it is valid JSON but cannot be encoded as UTF-8, so it is replaced by ``?``."""
 
 
 class Repeat(Enum):
-    """Whether a request may be sent again when nobody knows if it took effect."""
+    """Whether a request may be sent again while it is unknown whether it took effect."""
 
     SAFE = "safe"
     UNSAFE = "unsafe"
@@ -39,18 +39,18 @@ class Repeat(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """One of the things that can be asked of Benchling; its name labels logs and metrics."""
+    """One kind of request to Benchling; its name is a label of logs and metrics."""
 
     name: str
     method: str
     repeat: Repeat = Repeat.SAFE
     own_limit: bool = False
-    """Whether a 429 with budget left is about this operation alone, as it is for exports."""
+    """Whether a 429 while the rate budget is not spent is about this operation alone, as it is for exports."""
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What is sent. The path begins with /api/; values in it are already quoted."""
+    """A request. Its path begins with /api/; the values in it are already quoted."""
 
     operation: Operation
     path: str
@@ -60,7 +60,7 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class RateLimit:
-    """What the headers say of the budget."""
+    """The rate limit by the headers of an answer."""
 
     limit: int
     remaining: int
@@ -70,7 +70,7 @@ class RateLimit:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What came back."""
+    """The answer to a request."""
 
     status: int
     content_type: str
@@ -80,7 +80,7 @@ class Answer:
 
 
 def read_rate_limit(headers: Mapping[str, str]) -> RateLimit | None:
-    """Return the budget that the headers tell, or None if they are absent or make no sense."""
+    """Return the rate limit in the headers; None if they are absent or implausible."""
     values = []
     for name in ("limit", "remaining", "reset"):
         text = headers.get(f"x-rate-limit-{name}", headers.get(f"x-ratelimit-{name}"))
@@ -100,7 +100,9 @@ def _number(text: str | None) -> float | None:
 
 
 async def exchange(http: httpx.AsyncClient, request: httpx.Request, name: str, max_bytes: int) -> Answer:
-    """Send and read the whole answer; raises `ProviderDown` without one, `AnswerUnreadable` if it is too large."""
+    """Send a request and return its whole answer; raises `ProviderDown` without an answer, `AnswerUnreadable` if it
+    has more than `max_bytes`.
+    """
     try:
         response = await http.send(request, stream=True)
         try:
@@ -137,7 +139,7 @@ async def _read(response: httpx.Response, name: str, max_bytes: int) -> bytes:
 
 
 def read_json(answer: Answer, name: str) -> Any:
-    """Return the JSON of a good answer; raises the failure that any other answer means."""
+    """Return the JSON of a 2xx answer; raises the failure that any other answer stands for."""
     if not 200 <= answer.status < 300:
         raise_for(answer, name)
     try:
@@ -172,7 +174,7 @@ def _refuse_constant(name: str) -> NoReturn:
 
 
 def raise_for(answer: Answer, name: str) -> NoReturn:
-    """Raise the failure that an answer other than 2xx means."""
+    """Raise the failure that an answer other than 2xx stands for."""
     status = answer.status
     error = _read_error(answer)
     says = f"Benchling answered {name} with {status}" + (f": {error.message}" if error.message else "")
@@ -196,7 +198,7 @@ def raise_for(answer: Answer, name: str) -> NoReturn:
 
 
 def _raise_missing(answer: Answer, error: ErrorBody, says: str) -> NoReturn:
-    """A 403 or 404 counts only if the API itself says it; a gateway's HTML page says nothing about the object."""
+    """Raise `NotFound` only if the API itself answered; the page of a gateway says nothing about the object."""
     if not error.is_api:
         raise ProviderDown(says, status=answer.status)
     raise NotFound(says, status=answer.status, invalid_ids=error.invalid_ids)
@@ -204,10 +206,10 @@ def _raise_missing(answer: Answer, error: ErrorBody, says: str) -> NoReturn:
 
 @dataclass(frozen=True, slots=True)
 class ErrorBody:
-    """What could be read of an error's body."""
+    """The readable parts of an error's body."""
 
     is_api: bool = False
-    """Whether it is the API's envelope rather than a gateway's page."""
+    """Whether the body is the API's own, rather than a page of a gateway."""
     type: str = ""
     message: str = ""
     invalid_ids: tuple[str, ...] = ()
@@ -236,5 +238,5 @@ def _list(value: object) -> list[object]:
 
 
 def error_type(answer: Answer) -> str:
-    """Return the API's own word for what is wrong, such as ``invalid_client``; empty if there is none."""
+    """Return the API's type of the error, such as ``invalid_client``; empty if it gives none."""
     return _read_error(answer).type

@@ -1,1 +1,1 @@
-"""What the controller decides: pure functions of what was observed and the time. No I/O, clock or chance."""
+"""The controller's decisions: pure functions of an observation and the time. No I/O, no clock, no randomness."""

@@ -1,1 +1,1 @@
-"""Carries decisions out: take a key, observe, plan, execute, until there is nothing to do but wait."""
+"""Carries out decisions: takes a key, observes, plans and executes until nothing is left to do except wait."""

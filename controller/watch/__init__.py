@@ -1,1 +1,1 @@
-"""Who tells the reconciler what to look at, and whether it may act: kopf's watches, the feed, the queue, the Lease."""
+"""Which keys the reconciler visits and whether it may act: kopf's watches, the feed, the work queue and the Lease."""

@@ -9,6 +9,7 @@ from controller.settings import PackagerSettings
 from entrypackage.failures import EXIT_CODES, FailureClass
 from tests.support.situations import (
     DIGEST,
+    NOW,
     TIMING,
     UID,
     ago,
@@ -105,3 +106,16 @@ def test_views_tolerate_objects_without_status() -> None:
 
     assert not read_job({"metadata": metadata}).is_finished
     assert read_pod({"metadata": metadata}).phase == "Pending"
+
+
+def test_the_report_of_an_evicted_pod_does_not_hide_its_successors_success() -> None:
+    stopped = report(package=None, failure=FailureClass.DISRUPTED, message="stopped from outside")
+    pods = [
+        ended_pod(code=30, said=stopped, name="job-1-a", disrupted=True),
+        ended_pod(said=report(), name="job-1-b"),
+    ]
+
+    outcome = read_outcome(job(finished_at=NOW, succeeded=True), pods, DIGEST)
+
+    assert outcome.failure is None
+    assert outcome.report == report()

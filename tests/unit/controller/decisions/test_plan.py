@@ -7,6 +7,7 @@ from datetime import timedelta
 
 import pytest
 
+from controller.decisions import transitions
 from controller.decisions.conditions import Blocked
 from controller.decisions.plan import (
     CAPACITY_SECONDS,
@@ -47,6 +48,7 @@ from tests.support.situations import (
     report,
     request,
     seen,
+    settled,
     with_attempt,
     working,
 )
@@ -390,3 +392,35 @@ def test_every_step_of_a_good_attempt_is_reached_by_planning_alone() -> None:
     assert plan(given, NOW, TIMING) == BeginAttempt()
     assert plan(seen(package(with_attempt(attempt()), event=event())), NOW, TIMING) == PollExport()
     assert plan(seen(package(with_attempt(ORDERED), event=event()), order_present=True), NOW, TIMING) == CreateJob()
+
+
+RETRY = RetrySettings()
+
+
+def test_a_given_up_attempt_is_looked_at_again_with_a_new_export() -> None:
+    last = working(tries=RETRY.max_tries - 1)
+    failed = transitions.fail(with_attempt(last), FailureClass.OUT_OF_MEMORY, "too much", NOW, RETRY, spread=0)
+    assert failed.attempt is not None
+    assert failed.attempt.given_up
+
+    later = NOW + timedelta(days=2)
+
+    assert plan(Observation(settled(package(failed, event=event()))), later, TIMING) == BeginAttempt()
+
+
+def test_the_report_says_how_far_it_came() -> None:
+    said = report(
+        package=None,
+        failure=FailureClass.ARCHIVE_EXPIRED,
+        message="over",
+        files_uploaded=4,
+        files_skipped=3,
+        files_proven=5,
+    )
+    observation = seen(
+        package(with_attempt(working()), event=event()),
+        jobs=(job(finished_at=ago(1), reason="PodFailurePolicy"),),
+        pods=(ended_pod(code=10, said=said),),
+    )
+
+    assert plan(observation, NOW, TIMING) == FailAttempt(FailureClass.ARCHIVE_EXPIRED, "over", progress=19)
