@@ -57,25 +57,26 @@ ConditionStatus = Literal["True", "False", "Unknown"]
 
 
 class Condition(Model):
-    """One observed aspect of the resource, as Kubernetes' own conditions."""
+    """One observed aspect of the EntryPackage, as Kubernetes writes conditions. Set by the controller."""
 
     type: Annotated[str, Field(max_length=64, pattern=r"^[A-Z][A-Za-z0-9]*$")]
-    """Which aspect."""
+    """The name of the condition: Ready, Exported, Packaged, Notified, Stalled or Suspended."""
 
     status: ConditionStatus
-    """Whether it holds."""
+    """True, False, or Unknown where the controller cannot tell yet."""
 
     reason: Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[A-Z][A-Za-z0-9]*$")]
-    """Why, as one CamelCase word."""
+    """The cause of the status as one CamelCase word: a reason of docs/operations.md or a failure of
+    docs/failures.md."""
 
     message: Annotated[str, Field(max_length=MESSAGE_CHARS)] = ""
-    """Why, as a sentence for a person, with what can be done."""
+    """The cause of the status as a sentence for a person, with what can be done about it."""
 
     observed_generation: Annotated[int | None, Field(ge=0)] = None
-    """The generation of the spec that this was said of."""
+    """The metadata.generation of the object that the condition was derived from."""
 
     last_transition_time: Instant
-    """When the status last changed."""
+    """The time at which the status last changed, by the controller's clock; a new reason or message leaves it."""
 
 
 def find_condition(conditions: Sequence[Condition], kind: ConditionType) -> Condition | None:

@@ -34,7 +34,7 @@ def _rules(*rules: tuple[str, str]) -> dict[str, Any]:
 
 
 class Spec(Model):
-    """What is wanted: that this entry's package be at least as new as the event and the request."""
+    """Desired state: a package of the entry that is at least as new as the event and the request."""
 
     model_config = ConfigDict(
         alias_generator=to_camel,
@@ -59,214 +59,223 @@ class Spec(Model):
             json_schema_extra=_rules(("self == oldSelf", "spec.entryId cannot be changed: delete the object instead")),
         ),
     ]
-    """Benchling's id of the notebook entry, such as etr_Ab12Cd34. It cannot be changed, and the object's name must be
-    the one that belongs to it."""
+    """Benchling's API id of the notebook entry, such as etr_Ab12Cd34. It cannot be changed, and the object's name must
+    be the one that belongs to it. Set by whoever creates the object: the receiver or a person."""
 
     suspend: bool = False
-    """True lets a running Job finish and holds back every other step. It neither makes nor uses up a trigger."""
+    """True holds back every step of the entry, except that a running Job finishes. It neither makes nor uses up a
+    trigger. Set by a person."""
 
     event: Trigger | None = None
-    """The newest Benchling event of this entry. It only moves forward in occurredAt: an event that is not newer than
-    the one here is covered by the export that serves that one."""
+    """The newest Benchling event of the entry. It only moves forward in occurredAt: an event that is not newer than
+    this one is covered by the export that serves this one. Set by the receiver."""
 
     request: Trigger | None = None
-    """The newest explicit wish of a person: a click on the canvas or a re-run by hand. It is served at once. To run
-    again, replace it with one that has a new id."""
+    """The newest explicit request of a person: a click on the canvas or a re-run by hand. It is served at once, without
+    the quiet period. To run again, replace it with one that has a new id. Set by the receiver or by a person."""
 
 
 class Pending(Model):
-    """A trigger waits to be taken."""
+    """A trigger that no attempt has taken yet. Present while there is one; set by the controller."""
 
     since: Instant
-    """When the controller first saw it."""
+    """The time at which the controller first saw the pending trigger; the quiet period is counted from here."""
 
 
 class EntryFacts(Model):
-    """What the entry was called when it was last read."""
+    """The entry as the controller last read it from Benchling."""
 
     display_id: Annotated[str, Field(max_length=256)]
-    """The id that people use, such as EXP25000123; it names the package."""
+    """The entry's display id, which people use, such as EXP25000123; the package is named after it."""
 
     name: Annotated[str, Field(max_length=1024)] = ""
-    """The entry's title."""
+    """The entry's title in Benchling."""
 
     web_url: Annotated[Uri | None, Field(alias="webURL")] = None
-    """Where the entry can be seen."""
+    """The address at which a browser shows the entry."""
 
     modified_at: Annotated[str | None, Field(max_length=64)] = None
-    """When the entry was last modified, by Benchling's clock."""
+    """The entry's modifiedAt as Benchling gave it, by Benchling's clock."""
 
 
 class ExportRecord(Model):
-    """An export: first the intent, then what Benchling answered."""
+    """The Benchling export of an attempt: first the intent, then what Benchling answered. Set by the controller."""
 
     intent_time: Instant
-    """When it was decided to ask for it. An intent without a task id after a restart has an unknown outcome."""
+    """The time at which the controller decided to ask Benchling for the export, written before it asks. An intent
+    without a taskId after a restart means that it is not known whether Benchling was asked."""
 
     covers_modified_at: Annotated[str | None, Field(max_length=64)] = None
-    """The entry's modifiedAt just before the export was asked for: edits up to then are in it."""
+    """The entry's modifiedAt, by Benchling's clock, just before the export was asked for: edits up to then are in the
+    archive."""
 
     task_id: Annotated[str | None, Field(max_length=128)] = None
-    """Benchling's task."""
+    """Benchling's id of the export task; absent until Benchling has answered."""
 
     completed_at: Instant | None = None
-    """When the archive was seen to be ready."""
+    """The time at which the controller saw that the archive was ready."""
 
 
 class JobRef(Model):
-    """The Job of an attempt."""
+    """The Kubernetes Job in which the packager runs. Set by the controller."""
 
     name: Name
-    """Its name."""
+    """The name of the Job, in the namespace of the EntryPackage."""
 
     uid: Annotated[str, Field(max_length=64)]
-    """Its uid."""
+    """The metadata.uid of the Job."""
 
     created_at: Instant
-    """When it was created."""
+    """The time at which the API server created the Job."""
 
 
 class Attempt(Model):
-    """The attempt in progress, or the one that failed and waits or was given up."""
+    """The attempt in progress, or the one that failed and waits or was given up. Set by the controller."""
 
     number: Annotated[int, Field(ge=1)]
-    """Its number; it only grows."""
+    """The number of the attempt among all of this entry, from 1."""
 
     trigger: Trigger
-    """The trigger that it serves: the event if one was pending, else the request."""
+    """A copy of the trigger that the attempt serves: the event if one was pending, else the request."""
 
     request_id: Annotated[str | None, Field(max_length=128)] = None
-    """The request that it serves as well, or alone."""
+    """The id of the request that the attempt serves, alone or beside an event; absent if nobody asked."""
 
     canvas_id: Annotated[str | None, Field(max_length=128)] = None
-    """The canvas that the request came from."""
+    """Benchling's id of the canvas on which the request was clicked; absent if there is none."""
 
     notify_always: bool = False
-    """A person asked, so a message is sent even if the package did not change."""
+    """True if a person asked, so that the SQS message is sent even if the package did not change."""
 
     started_at: Instant
-    """When it was begun."""
+    """The time at which the controller began the attempt."""
 
     export: ExportRecord | None = None
-    """Its export."""
+    """The Benchling export of the attempt; absent until the controller has decided to ask for one."""
 
     order_digest: Annotated[str | None, Field(max_length=64)] = None
-    """SHA-256 of the packager's order; names the Secrets and the Job."""
+    """The SHA-256, in hex, of the order that the packager gets; it is part of the names of the Secrets and of the
+    Job."""
 
     order_parts: Annotated[int | None, Field(ge=1)] = None
-    """How many Secrets hold the order."""
+    """The number of Secrets that hold the order."""
 
     entry_checksum: Annotated[str | None, Field(max_length=128)] = None
-    """Checksum of the entry's JSON without modifiedAt, as it went into the order."""
+    """A checksum of the entry's JSON without modifiedAt, as it went into the order; an equal one means an unchanged
+    entry."""
 
     job: JobRef | None = None
-    """The packager's Job."""
+    """The Kubernetes Job in which the packager runs; absent until the Job is created."""
 
     failure: FailureClass | None = None
-    """Why it failed; absent while it is in progress."""
+    """The failure that ended the attempt, one of docs/failures.md; absent while the attempt is in progress."""
 
     failure_message: Annotated[str, Field(max_length=1024)] = ""
-    """What happened, as a sentence."""
+    """One sentence about the failure that ended the attempt; empty while the attempt is in progress."""
 
     touched: bool = False
-    """Whether it changed anything of the package that was there before."""
+    """True if this attempt or an earlier one for these triggers changed or removed a file of the previous package."""
 
     tries: Annotated[int, Field(ge=0)] = 0
-    """Failures in a row that count against the limit."""
+    """The number of failures in a row that count against the limit (retry.maxTries of the controller's settings)."""
 
     delays: Annotated[int, Field(ge=0)] = 0
-    """Failures in a row of any kind; the back-off grows with them."""
+    """The number of failures in a row of any kind; the backoff grows with it."""
 
     progress: Annotated[int, Field(ge=0)] = 0
-    """How far the furthest attempt for these triggers came before it failed, in steps: each file is proven, then
-    stored. One that comes further is not counted, so that a transfer may outlast many addresses of its archive."""
+    """The furthest point, in steps, that an attempt for these triggers reached before it failed: each file is proven,
+    then stored. An attempt that gets further does not count as a try, so that a transfer may outlast many addresses of
+    its archive."""
 
     given_up: bool = False
-    """True once the tries are used up or a retry makes no sense; it is looked at again at nextAttemptTime."""
+    """True once the tries are used up or a retry makes no sense; the attempt is then looked at again at nextAttemptTime
+    only."""
 
     next_attempt_time: Instant | None = None
-    """When it is tried again."""
+    """The earliest time of the next attempt after a failure; absent while the attempt is in progress."""
 
     credential_version: Annotated[str | None, Field(max_length=64)] = None
-    """Which credentials it failed with; others bring the next try forward."""
+    """A fingerprint of the Benchling credentials that were refused; once there are others, the next attempt begins at
+    once."""
 
     re_exports: Annotated[int, Field(ge=0)] = 0
-    """How often an incomplete export has been repeated."""
+    """The number of times that an incomplete export was repeated."""
 
 
 class Package(Model):
-    """The last complete package."""
+    """The last complete package on S3. Set by the controller."""
 
     uri: Uri
-    """Where it is, as an S3 URI."""
+    """The address of the package, as an S3 URI such as s3://bucket/benchling/EXP25000123/."""
 
     files: Annotated[int, Field(ge=0)]
-    """How many objects it has, metadata files included."""
+    """The number of objects in the package, metadata files included."""
 
     bytes: Annotated[int, Field(ge=0)]
-    """Their sizes' sum."""
+    """The sum of the sizes of the package's objects, in bytes."""
 
     size: Annotated[str, Field(max_length=32)]
-    """The same for people."""
+    """The sum of the sizes of the package's objects in binary units for people, such as 12.3 MiB."""
 
     manifest_checksum: Annotated[str, Field(max_length=128)]
-    """Checksum over all files, leaving out trigger, times and input.json."""
+    """A checksum over all files of the package except trigger, times and input.json; an equal one means an unchanged
+    package."""
 
     entry_checksum: Annotated[str | None, Field(max_length=128)] = None
-    """Checksum of the entry's JSON without modifiedAt."""
+    """A checksum of the entry's JSON without modifiedAt, as it went into the package."""
 
     covers_modified_at: Annotated[str | None, Field(max_length=64)] = None
-    """Edits up to this modifiedAt are in it."""
+    """The entry's modifiedAt, by Benchling's clock, up to which edits are in the package."""
 
     completed_at: Instant
-    """When it was completed."""
+    """The time at which the controller read the packager's report of a complete package."""
 
     message_id: Annotated[str | None, Field(max_length=128)] = None
-    """The id of the SQS message that announced it."""
+    """The id of the SQS message that announced the package."""
 
     missing: Annotated[int, Field(ge=0)] = 0
-    """Attachments that Benchling left out of the export."""
+    """The number of the entry's attachments that Benchling left out of the export."""
 
     missing_ids: Annotated[list[Annotated[str, Field(max_length=128)]], Field(max_length=MISSING_IDS)] = []
-    """The external file ids of some of them, where it can be told which they are."""
+    """Benchling's external file ids of up to 20 attachments that were left out, where it can be told which they are."""
 
 
 class PastAttempt(Model):
-    """An attempt that is over."""
+    """An attempt that is over. Set by the controller."""
 
     number: Annotated[int, Field(ge=1)]
-    """Its number."""
+    """The number of the attempt among all of this entry, from 1."""
 
     outcome: Annotated[str, Field(max_length=16, pattern=r"^(Succeeded|Failed)$")]
     """Succeeded or Failed."""
 
     reason: Annotated[str, Field(max_length=64)]
-    """The failure's class, or Packaged, Unchanged or Incomplete."""
+    """The failure's class if the attempt failed; else Packaged, Unchanged or Incomplete."""
 
     trigger_type: Annotated[str, Field(max_length=64)]
-    """The type of the trigger that it served."""
+    """The type of the trigger that the attempt served, such as v2.entry.updated.fields."""
 
     started_at: Instant
-    """When it was begun."""
+    """The time at which the controller began the attempt."""
 
     completed_at: Instant
-    """When it was over."""
+    """The time at which the attempt ended."""
 
     export_seconds: Annotated[float | None, Field(ge=0)] = None
-    """From the export's intent until its archive was seen."""
+    """The time from the export's intent until its archive was seen, in seconds."""
 
     pack_seconds: Annotated[float | None, Field(ge=0)] = None
-    """From the Job's creation until its report was read."""
+    """The time from the Job's creation until its report was read, in seconds."""
 
     bytes: Annotated[int | None, Field(ge=0)] = None
-    """The package's size in bytes."""
+    """The size of the package in bytes; absent if the attempt failed."""
 
 
 class Status(Model):
-    """What is the case."""
+    """Observed state, written by the controller alone."""
 
     observed_generation: Annotated[int | None, Field(ge=0)] = None
-    """The generation of the spec that the status speaks of."""
+    """The metadata.generation of the object that the status was derived from."""
 
     conditions: Annotated[
         list[Condition],
@@ -276,28 +285,30 @@ class Status(Model):
         ),
     ] = []
     """Ready is the summary; Exported, Packaged and Notified are its stages; Stalled says that a person may be needed;
-    Suspended mirrors spec.suspend."""
+    Suspended mirrors spec.suspend. Set by the controller."""
 
     taken: Taken | None = None
-    """The triggers that the newest attempt serves. A trigger is pending if its id is not here."""
+    """The ids of the triggers that the newest attempt serves. A trigger of the spec is pending if its id is not here.
+    Set by the controller."""
 
     pending: Pending | None = None
-    """Present while a trigger waits to be taken."""
+    """Present while a trigger of the spec waits for an attempt to take it. Set by the controller."""
 
     entry: EntryFacts | None = None
-    """What the entry was called when it was last read."""
+    """The entry as the controller last read it from Benchling."""
 
     attempts: Annotated[int, Field(ge=0)] = 0
-    """How many attempts there have been; it only grows."""
+    """The number of attempts that there have been for this entry; it only grows."""
 
     attempt: Attempt | None = None
-    """The attempt in progress, or the one that failed and waits or was given up."""
+    """The attempt in progress, or the one that failed and waits or was given up; absent when there is nothing left to
+    do. Set by the controller."""
 
     package: Package | None = None
-    """The last complete package."""
+    """The last complete package on S3; absent until there is one. Set by the controller."""
 
     history: Annotated[list[PastAttempt], Field(max_length=HISTORY_LENGTH)] = []
-    """The last attempts that are over, newest first."""
+    """The last 10 attempts that are over, newest first. Set by the controller."""
 
 
 class Metadata(Model):
@@ -314,7 +325,7 @@ class Metadata(Model):
 
 
 class EntryPackage(Model):
-    """The wish that a Benchling notebook entry be a data package on S3, and what has come of it."""
+    """A Benchling notebook entry that is wanted as a data package on S3, and what has been made of it so far."""
 
     metadata: Metadata
     spec: Spec
@@ -327,15 +338,20 @@ COLUMNS: Final = (
         "name": "Ready",
         "type": "string",
         "jsonPath": '.status.conditions[?(@.type=="Ready")].status',
-        "description": "Whether the package is complete and covers all that was asked for",
+        "description": "True if the package is complete and covers all that was asked for",
     },
     {
         "name": "Reason",
         "type": "string",
         "jsonPath": '.status.conditions[?(@.type=="Ready")].reason',
-        "description": "Why it is ready or not",
+        "description": "The reason of the Ready condition",
     },
-    {"name": "Files", "type": "integer", "jsonPath": ".status.package.files", "description": "Objects of the package"},
+    {
+        "name": "Files",
+        "type": "integer",
+        "jsonPath": ".status.package.files",
+        "description": "Number of objects in the package",
+    },
     {"name": "Size", "type": "string", "jsonPath": ".status.package.size", "description": "Size of the package"},
     {
         "name": "Packaged",
@@ -349,7 +365,7 @@ COLUMNS: Final = (
         "type": "string",
         "jsonPath": ".status.package.uri",
         "priority": 1,
-        "description": "Where the package is",
+        "description": "S3 URI of the package",
     },
     {
         "name": "Job",
@@ -363,7 +379,7 @@ COLUMNS: Final = (
         "type": "string",
         "jsonPath": '.status.conditions[?(@.type=="Ready")].message',
         "priority": 1,
-        "description": "The summary as a sentence",
+        "description": "The message of the Ready condition",
     },
 )
 """What kubectl get shows; the last three only with -o wide."""

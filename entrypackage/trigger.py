@@ -17,29 +17,33 @@ TIME_PATTERN: Final = r"^[12][0-9]{3}-.*([Zz]|[+-](0[0-9]|1[0-4]):[0-5][0-9])$"
 
 
 class Trigger(Model):
-    """Why a package is wanted."""
+    """The reason for which a package is wanted."""
 
     id: Annotated[str, Field(min_length=1, max_length=128)]
-    """What tells it from other triggers: Benchling's event id, a webhook id, or any fresh word for a re-run by hand."""
+    """An id that no other trigger of the entry has: Benchling's event id, the webhook-id of a click, or any fresh word
+    for a re-run by hand. Set by the receiver or by a person."""
 
     type: Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
-    """What happened, such as v2.entry.updated.fields, sweep.modified, backfill, v2.canvas.userInteracted or manual."""
+    """The kind of trigger: Benchling's message type such as v2.entry.updated.fields or v2.canvas.userInteracted, or
+    manual for a re-run by hand. Set by the receiver or by a person."""
 
     occurred_at: Annotated[Instant, Field(json_schema_extra={"pattern": TIME_PATTERN})]
-    """When it happened. For events by Benchling's clock; it becomes the export timestamp of the package."""
+    """The time of the event by Benchling's clock, of the click, or of the request by hand, as RFC 3339 with a zone. It
+    becomes the export timestamp of the package. Set by the receiver or by a person."""
 
     user_id: Annotated[str | None, Field(max_length=128)] = None
-    """Who asked, where it is known."""
+    """Benchling's id of the user who asked; absent where it is not known. Set by the receiver or by a person."""
 
     message: Annotated[str | None, Field(max_length=MESSAGE_CHARS)] = None
-    """The message's JSON as one string; of a longer message the updates are cut and it is marked."""
+    """The webhook message as JSON in one string, for entry.json; a message of more than 8192 characters is stored
+    without its updates and marked. Set by the receiver."""
 
 
 class Taken(Model):
     """The ids of the triggers that the newest attempt serves."""
 
     event_id: Annotated[str | None, Field(max_length=128)] = None
-    """The id of spec.event when the attempt was begun."""
+    """The id that spec.event had when the newest attempt began. Set by the controller."""
 
     request_id: Annotated[str | None, Field(max_length=128)] = None
-    """The id of spec.request when the attempt was begun."""
+    """The id that spec.request had when the newest attempt began. Set by the controller."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Annotated, Any
 
 import pytest
@@ -13,6 +14,9 @@ from entrypackage.crd import CRDS, SchemaError, entrypackage_definition, main, r
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+DEPENDENT = re.compile(r"(It|Its|Their|They|What|When|Which|Where|Who|Whom|Why|How|Whether|The same)\b")
+"""First words that only somebody who sees the field's name and its parent understands."""
 
 SCHEMA: dict[str, Any] = entrypackage_definition()["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
 
@@ -61,9 +65,48 @@ def test_everything_that_is_stored_is_bounded() -> None:
             assert {"maxLength", "enum", "format"} & node.keys(), path
 
 
-def test_every_field_of_the_spec_explains_itself() -> None:
-    for path, node in nodes(SCHEMA["properties"]["spec"]):
-        assert node.get("description"), path
+def descriptions(schema: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """Yield path and description of everything that ``kubectl explain`` shows; an array speaks for its items."""
+    for path, node in nodes(schema):
+        if path.split(".")[1:2] in (["spec"], ["status"], []) and not (
+            path.endswith("[]") and "properties" not in node
+        ):
+            yield path, node.get("description", "")
+
+
+def explains_itself(description: str) -> bool:
+    """Whether a description can be understood without the name of the field or what stands around it."""
+    return bool(re.fullmatch(r"[A-Z].{15,}\.", description)) and not DEPENDENT.match(description)
+
+
+@pytest.mark.parametrize(("path", "description"), list(descriptions(SCHEMA)))
+def test_every_field_explains_itself(path: str, description: str) -> None:
+    assert explains_itself(description), path
+
+
+@pytest.mark.parametrize(
+    "description",
+    [
+        "",
+        "Its uid.",
+        "It is the number of the attempt.",
+        "Their sizes' sum in bytes.",
+        "What is the case with the entry.",
+        "When it was begun by the controller.",
+        "Which aspect of the object it is.",
+        "Where the package can be found.",
+        "Who asked for it, where known.",
+        "Why the attempt failed in the end.",
+        "How many objects the package has.",
+        "The same as above, for people.",
+        "Whether it holds at this moment.",
+        "without a capital letter at the start.",
+        "Without a full stop at the end",
+        "Too short.",
+    ],
+)
+def test_descriptions_that_need_their_surroundings_are_refused(description: str) -> None:
+    assert not explains_itself(description)
 
 
 def test_conditions_are_a_map_by_type() -> None:
