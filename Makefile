@@ -7,8 +7,11 @@ UV := $(shell command -v uv 2>/dev/null || echo .uv/bin/uv)
 # Two cores are the least that this is developed on; more help.
 WORKERS ?= 2
 TESTS ?= tests/unit tests/contract tests/integration tests/e2e
+RIGHTS ?= tests/unit/sandbox tests/integration/sandbox
+TIMES ?= 10
+PYTEST = $(PYTHON) -m pytest -n $(WORKERS) --dist loadgroup -q --durations=15 --durations-min=10
 
-.PHONY: help setup check test test-unit test-contract test-slow demo sandbox bench bench-packager clean clean-cache toolchain
+.PHONY: help setup check test test-again test-unit test-contract test-slow demo sandbox bench bench-packager clean clean-cache toolchain
 
 help: ## Say what can be made
 	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -31,7 +34,15 @@ check: setup toolchain ## Lint, types, import contracts, shell scripts, chart, g
 
 test: check ## Everything that must hold before a change lands
 	@$(PYTHON) -m sandbox.toolchain --s3 --quiet
-	@$(PYTHON) -m pytest $(TESTS) -n $(WORKERS) --dist loadgroup -m "not slow" -q --durations=15 --durations-min=10
+	@$(PYTEST) $(TESTS) -m "not slow"
+	@if [ "$$(id -u)" = 0 ]; then \
+	  echo "==> the same as an unprivileged user, where it depends on rights"; \
+	  $(PYTHON) -m tests.support.unprivileged $(PYTEST) -p no:cacheprovider $(RIGHTS) -m "rights and not slow"; \
+	fi
+
+test-again: toolchain ## Tests again and again: TIMES=10 TESTS=tests/…; says which differed
+	@$(PYTHON) -m sandbox.toolchain --s3 --quiet
+	@$(PYTHON) -m tests.support.again --times $(TIMES) -- $(PYTEST) $(TESTS) -m "not slow"
 
 test-unit: toolchain ## The tests that need no cluster
 	@$(PYTHON) -m pytest tests/unit -n $(WORKERS) -q

@@ -1,6 +1,6 @@
 """Fixtures for tests that need a real API server."""
 
-import asyncio
+import os
 import secrets
 from collections.abc import AsyncIterator
 
@@ -12,9 +12,12 @@ from xdist.scheduler import LoadGroupScheduling  # type: ignore[import-untyped]
 from entrypackage.kubernetes import Kubernetes
 from sandbox.controlplane import Address
 from tests.support import control_plane as cluster
+from tests.support.waiting import until
 
 ONE_WORKER = ("tests/e2e/", "tests/integration/controller/")
 """Folders whose tests share what takes long to start: each stays on one worker of pytest-xdist."""
+RIGHTS = ("tests/integration/sandbox/", "tests/unit/sandbox/test_janitor.py", "tests/unit/sandbox/toolchain/")
+"""Whose tests depend on what the user may do: namespaces, users, control groups, files' modes, others' processes."""
 
 
 class FolderScheduling(LoadGroupScheduling):  # type: ignore[misc]
@@ -25,6 +28,18 @@ class FolderScheduling(LoadGroupScheduling):  # type: ignore[misc]
 
     def _split_scope(self, nodeid: str) -> str:
         return next((folder for folder in ONE_WORKER if nodeid.startswith(folder)), nodeid)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Mark what depends on rights, ask nobody but root for what only root may, and begin with what takes long."""
+    for item in items:
+        if item.nodeid.startswith(RIGHTS):
+            item.add_marker(pytest.mark.rights)
+    if os.geteuid() != 0:
+        config.hook.pytest_deselected(items=[item for item in items if item.get_closest_marker("root")])
+        items[:] = [item for item in items if not item.get_closest_marker("root")]
+    items.sort(key=lambda item: not item.nodeid.startswith(ONE_WORKER))
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -74,12 +89,11 @@ async def namespace(api: httpx.AsyncClient) -> AsyncIterator[str]:
     name = f"test-{secrets.token_hex(5)}"
     answer = await api.post("/api/v1/namespaces", json={"metadata": {"name": name}})
     answer.raise_for_status()
-    async with asyncio.timeout(30):
-        # The controller-manager makes it; without it the API server refuses pods.
-        while True:
-            found = await api.get(f"/api/v1/namespaces/{name}/serviceaccounts/default")
-            if found.status_code == 200:
-                break
-            await asyncio.sleep(0.01)
+
+    async def has_account() -> bool:
+        return (await api.get(f"/api/v1/namespaces/{name}/serviceaccounts/default")).status_code == 200
+
+    # The controller-manager makes it; without it the API server refuses pods.
+    await until(has_account, "the ServiceAccount of the namespace")
     yield name
     await api.delete(f"/api/v1/namespaces/{name}")

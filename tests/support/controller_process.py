@@ -12,16 +12,17 @@ import sys
 import time
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
 from entrypackage.identity import LEASE_NAME, object_name
 from sandbox import aws
 from tests.support.paths import ROOT
+from tests.support.waiting import PATIENCE_SECONDS, until
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Callable
     from pathlib import Path
 
     import httpx
@@ -32,23 +33,8 @@ if TYPE_CHECKING:
     from tests.support.request_proxy import Proxy
 
 Json = dict[str, Any]
-Found = TypeVar("Found")
 GROUP_PATH = "/apis/benchling.quilt.bio/v1alpha1"
-PATIENCE_SECONDS = 90.0
 SHORT_LEASE = {"durationSeconds": 5, "renewDeadlineSeconds": 3, "retrySeconds": 0.5}
-
-
-async def until(
-    look: Callable[[], Awaitable[Found | None]], what: str, *, seconds: float = PATIENCE_SECONDS, pause: float = 0.05
-) -> Found:
-    """Wait until `look` finds something."""
-    try:
-        async with asyncio.timeout(seconds):
-            while (found := await look()) is None:  # noqa: ASYNC110 - other processes are asked, not a task of ours
-                await asyncio.sleep(pause)
-            return found
-    except TimeoutError:
-        raise AssertionError(f"waited {seconds:.0f} s in vain for {what}") from None
 
 
 @dataclass
@@ -149,7 +135,7 @@ class Place:
         async def leads() -> bool | None:
             return await self.leader() == pod_name or None
 
-        await until(leads, f"{pod_name} to hold the Lease", seconds=seconds, pause=0.02)
+        await until(leads, f"{pod_name} to hold the Lease", seconds=seconds)
         return time.monotonic() - started
 
     # -- objects ----------------------------------------------------------------------------------------------
@@ -280,7 +266,7 @@ class Controller:
         """Send a signal."""
         os.kill(self.child.pid, number)
 
-    async def ended(self, *, seconds: float = 60.0) -> int:
+    async def ended(self, *, seconds: float = PATIENCE_SECONDS) -> int:
         """Wait until it has ended; return the exit code."""
         return await asyncio.wait_for(self.child.process.wait(), seconds)
 

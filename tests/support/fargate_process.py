@@ -9,33 +9,21 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import httpx
 
 from sandbox.fargate.bill import Ledger
 from tests.support.paths import ROOT
+from tests.support.waiting import PATIENCE_SECONDS, until
 
 if TYPE_CHECKING:
     from sandbox.controlplane import Address
     from sandbox.fargate.bill import BillLine
     from sandbox.processes import Run
 
-T = TypeVar("T")
 Json = dict[str, Any]
 KUBECTL = Path(sys.executable).with_name("kubectl")
-_POLL_SECONDS = 0.05
-
-
-async def until(look: Callable[[], Awaitable[T | None]], what: str, seconds: float = 30.0) -> T:
-    """Wait until `look` finds something."""
-    try:
-        async with asyncio.timeout(seconds):
-            while (found := await look()) is None:  # noqa: ASYNC110 (the API server is asked, not a task)
-                await asyncio.sleep(_POLL_SECONDS)
-            return found
-    except TimeoutError as error:
-        raise AssertionError(f"waited {seconds} s in vain: {what}") from error
 
 
 def python_container(code: str, **members: Any) -> Json:
@@ -93,7 +81,9 @@ class Cluster:
         items: list[Json] = listed["items"]
         return items
 
-    async def until_pod(self, name: str, fits: Callable[[Json], bool], what: str, seconds: float = 30.0) -> Json:
+    async def until_pod(
+        self, name: str, fits: Callable[[Json], bool], what: str, seconds: float = PATIENCE_SECONDS
+    ) -> Json:
         last: Json | None = None
 
         async def look() -> Json | None:
@@ -102,18 +92,18 @@ class Cluster:
             return last if last is not None and fits(last) else None
 
         try:
-            return await until(look, what, seconds)
+            return await until(look, what, seconds=seconds)
         except AssertionError as error:
             raise AssertionError(f"{error}; the pod's status: {last and last['status']}") from error
 
-    async def until_phase(self, name: str, phase: str, seconds: float = 30.0) -> Json:
+    async def until_phase(self, name: str, phase: str, seconds: float = PATIENCE_SECONDS) -> Json:
         return await self.until_pod(name, lambda pod: pod["status"]["phase"] == phase, f"{name} {phase}", seconds)
 
-    async def until_gone(self, name: str, seconds: float = 30.0) -> None:
+    async def until_gone(self, name: str, seconds: float = PATIENCE_SECONDS) -> None:
         async def look() -> bool | None:
             return await self.get("pods", name) is None or None
 
-        await until(look, f"{name} gone", seconds)
+        await until(look, f"{name} to be gone", seconds=seconds)
 
     async def events(self, reason: str) -> list[str]:
         listed = await self.get("events")
@@ -144,7 +134,7 @@ class Cluster:
         async def look() -> bool | None:
             return not await self.pods() or None
 
-        await until(look, "no pods left", 40)
+        await until(look, "no pods to be left")
 
 
 @dataclass
@@ -207,7 +197,7 @@ async def start_fargate(run: Run, folder: Path, control_plane: Address, namespac
     """Start a node program that dies with the run."""
     command = node_command(folder, control_plane, namespace, *options)
     child = await run.start("fargate", command, folder=ROOT)
-    ready = await child.ready_line(seconds=60)
+    ready = await child.ready_line(seconds=PATIENCE_SECONDS)
     return Fargate(folder, ready["control"], child.pid)
 
 

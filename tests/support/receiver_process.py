@@ -16,21 +16,15 @@ import httpx
 import yaml
 
 from tests.support.paths import ROOT
+from tests.support.waiting import until_holds, until_true
 from tests.support.webhook_signing import APP_DEFINITION, Headers, Signer, body_of
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Mapping
+    from collections.abc import AsyncIterator, Mapping
     from pathlib import Path
 
 _SETPRIV = shutil.which("setpriv")
 _WITH_PARENT: list[str | Path] = [_SETPRIV, "--pdeathsig", "KILL"] if _SETPRIV else []
-READY_SECONDS = 60.0
-
-
-async def until(condition: Callable[[], object], seconds: float = READY_SECONDS) -> None:
-    async with asyncio.timeout(seconds):
-        while not condition():  # noqa: ASYNC110 - what is waited for happens in another process
-            await asyncio.sleep(0.01)
 
 
 class KeyServer:
@@ -184,13 +178,12 @@ class RunningReceiver:
 
     def wait_for(self, message: str) -> None:
         """Wait until it logged that."""
-        for _ in range(int(READY_SECONDS / 0.02)):
-            if self.logged(message):
-                return
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                self.process.wait(0.02)
-                break
-        raise AssertionError(f"no line {message!r}: {self._log.read_text()}")
+
+        def logged_or_ended() -> bool:
+            return bool(self.logged(message)) or self.process.poll() is not None
+
+        until_true(logged_or_ended, f"the line {message!r}")
+        assert self.logged(message), f"no line {message!r}: {self._log.read_text()}"
 
     @property
     def process(self) -> subprocess.Popen[bytes]:
@@ -231,5 +224,5 @@ class RunningReceiver:
 
     async def ended(self) -> int:
         """Wait for the process to end; return the exit code."""
-        await until(lambda: self.process.poll() is not None)
+        await until_holds(lambda: self.process.poll() is not None, "the receiver to end")
         return self.process.returncode

@@ -15,7 +15,9 @@ from typing import TYPE_CHECKING, Any
 
 import boto3
 import botocore.config
-import pytest
+
+from tests.support.lacking import lacking
+from tests.support.waiting import until_true
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -96,10 +98,10 @@ def run_moto() -> Iterator[S3Server]:
 
 @contextlib.contextmanager
 def run_versitygw(folder: Path, *, log: Path | None = None) -> Iterator[S3Server]:
-    """Run versitygw over a folder, with versioning; skips the test where it was not built."""
+    """Run versitygw over a folder, with versioning; fails where it was not built."""
     program = find_versitygw()
     if program is None:
-        pytest.skip("versitygw is not built; `make setup` builds it")
+        lacking("versitygw is not there; `python -m sandbox.toolchain --s3` builds it.")
     objects, versions = folder / "objects", folder / "versions"
     objects.mkdir(parents=True)
     versions.mkdir()
@@ -127,10 +129,10 @@ def run_versitygw(folder: Path, *, log: Path | None = None) -> Iterator[S3Server
 
 
 def _wait_for_port(port: int, process: subprocess.Popen[bytes]) -> None:
-    waiter = __import__("threading").Event()
-    for _ in range(400):
-        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 0.5):
-            return
+    def open_or_ended() -> bool:
         assert process.poll() is None, "versitygw ended at once"
-        waiter.wait(0.025)
-    raise AssertionError("versitygw did not open its port")
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 5.0):
+            return True
+        return False
+
+    until_true(open_or_ended, "versitygw's port")

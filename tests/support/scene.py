@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from entrypackage.identity import object_name
+from tests.support.waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
 
 Json = dict[str, Any]
 
-PATIENCE_SECONDS = 120.0
 PACKAGER = "app.kubernetes.io/component=packager"
 ORDER = "app.kubernetes.io/component=order"
 
@@ -41,15 +41,15 @@ class Scene:
 
     async def until(self, what: str, look: Callable[[], Awaitable[Any]]) -> Any:
         """Look until something true is seen; fail with `what` when it takes too long."""
+
+        async def seen() -> Any:
+            return await look() or None
+
         try:
-            async with asyncio.timeout(PATIENCE_SECONDS):
-                while True:
-                    if seen := await look():
-                        return seen
-                    await asyncio.sleep(0.2)
-        except TimeoutError:
+            return await until(seen, what)
+        except AssertionError as error:
             state = await self.kubectl("get", "epkg,jobs,pods", "-o", "wide")
-            raise AssertionError(f"{what} did not come about within {PATIENCE_SECONDS:.0f} s:\n{state}") from None
+            raise AssertionError(f"{error}:\n{state}") from None
 
     async def packaged(self, entry: Json, *, event: str | None = None, request: str | None = None) -> Json:
         """Wait until the entry is Ready, having taken that event or request; return its object."""

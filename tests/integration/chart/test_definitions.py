@@ -65,7 +65,7 @@ async def test_it_is_upgraded_and_outlives_its_release(programs: Programs, tmp_p
         async def created() -> bool:
             return (await api.post(OBJECTS_PATH, json=OBJECT)).status_code == 201
 
-        await until(created)
+        await until(created, "the definition to be served")
 
         await run(*install, newer_chart(tmp_path), *values)
         assert "New" in await columns(api)

@@ -32,7 +32,7 @@ async def lab(api: httpx.AsyncClient, namespace: str) -> str:
     async def has_authority() -> bool:
         return (await api.get(f"/api/v1/namespaces/{namespace}/configmaps/kube-root-ca.crt")).status_code == 200
 
-    await until(has_authority)
+    await until(has_authority, "the authority of the namespace")
     return namespace
 
 
@@ -69,7 +69,7 @@ async def test_pods_of_both_programs_are_made(api: httpx.AsyncClient, lab: str, 
     async def has_pods() -> bool:
         return len(await pods(api, lab)) >= 4
 
-    await until(has_pods)
+    await until(has_pods, "four pods")
     found = await pods(api, lab)
     components = sorted(one["metadata"]["labels"]["app.kubernetes.io/component"] for one in found)
     assert components == ["controller", "controller", "receiver", "receiver"]

@@ -18,14 +18,15 @@ import httpx
 import pytest
 import pytest_asyncio
 
-from tests.support.controller_process import Controller, Json, Place, until
 from tests.support.request_proxy import Call, CutError, Proxy
 from tests.support.request_purposes import LOOK, WRITES, purpose
+from tests.support.waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from tests.integration.controller.conftest import Surroundings
+    from tests.support.controller_process import Controller, Json, Place
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING
 import pytest
 import pytest_asyncio
 
-from tests.support.controller_process import SHORT_LEASE, condition, until
+from tests.support.controller_process import SHORT_LEASE, condition
 from tests.support.request_proxy import Call, Proxy
 from tests.support.request_purposes import purpose
+from tests.support.waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from typing import TYPE_CHECKING
 
@@ -12,6 +11,7 @@ import pytest
 from tests.support.controller_process import condition
 from tests.support.request_proxy import Call, Proxy, RefusedError, let_through
 from tests.support.request_purposes import WRITES, purpose
+from tests.support.waiting import elapse
 
 if TYPE_CHECKING:
     from tests.support.controller_process import Json, Place
@@ -110,7 +110,7 @@ async def test_start_without_an_api_server(place: Place, benchling_proxy: Proxy)
         api.cut()
         controller = await place.start(api, benchling_proxy, pod_name="only")
         await controller.until_logged("started")
-        await asyncio.sleep(LONG_AWAY_SECONDS)
+        await elapse(LONG_AWAY_SECONDS)
         api.mend()
         if not controller.child.running:
             assert controller.child.process.returncode != 0

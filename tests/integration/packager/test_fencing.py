@@ -22,6 +22,7 @@ from tests.support.archive_origin import Origin
 from tests.support.archives import make_zip
 from tests.support.faulty_line import Line, NoFault
 from tests.support.packager_process import Attempt, Ended, Running, run, start
+from tests.support.waiting import elapse_blocking
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -167,7 +168,7 @@ class BeforeLastSlice(_Trap):
         if b"partNumber=1&" in head and not self._slow.is_set():
             self._slow.set()
             # A line so slow that the claim, seen before the part, is to be seen again before the part is complete.
-            threading.Event().wait(3.5)
+            elapse_blocking(3.5)
         return None
 
     def after(self, number: int, head: bytes) -> bool:
@@ -252,7 +253,7 @@ def compete(s3: S3Server, moto: S3Server, folder: Path, pause: Pause, *, over: s
         won = run(replace(direct, url=winner_origin.url, number=2), folder / "winner", POD_UID="pod-winner")
         assert won.code == 0, won.log
         after_winner = s3.contents(bucket)
-        threading.Event().wait(max(0.0, paused_at + PAUSE_SECONDS - time.monotonic()))
+        elapse_blocking(paused_at + PAUSE_SECONDS - time.monotonic())  # on the loser's clock, which counts suspension
         requests = len(line.heads)
         pause.release()
         loser.signal(signal.SIGCONT)
@@ -404,7 +405,7 @@ def both_at_once(s3: S3Server, folder: Path, *, same_attempt: bool, jitter: floa
     def meet(number: int, late: float) -> None:
         if number == 1:
             both_here.wait(60)
-            threading.Event().wait(late)
+            elapse_blocking(late)
 
     with Origin(make_zip(LOSER, 0)) as one, Origin(make_zip(WINNER, 0)) as two:
         # Starting a process takes longer than packing so little; so both are let off when both have begun.

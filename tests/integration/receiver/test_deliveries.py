@@ -15,7 +15,8 @@ from entrypackage.identity import object_name
 from entrypackage.kubernetes import ENTRY_PACKAGES, InvalidError, Kubernetes, NotFoundError
 from entrypackage.trigger import Trigger
 from receiver.writer import _PATCH_TEST_FAILED
-from tests.support.receiver_process import Gate, KeyServer, RunningReceiver, kubeconfig_through, until
+from tests.support.receiver_process import Gate, KeyServer, RunningReceiver, kubeconfig_through
+from tests.support.waiting import until_holds
 from tests.support.webhook_signing import Signer, body_of, click_message, entry_message
 
 if TYPE_CHECKING:
@@ -231,7 +232,7 @@ async def test_bad_input_makes_no_object_and_leaves_a_line(
     assert response.status_code == 404
     with pytest.raises(NotFoundError):
         await read(kubernetes, receiver.namespace, entry)
-    await until(lambda: len(refusals(receiver)) == earlier + len(cases))
+    await until_holds(lambda: len(refusals(receiver)) == earlier + len(cases), "a line for each refusal")
     assert refusals(receiver)[earlier:] == [case[5] for case in cases]
 
 
@@ -267,7 +268,7 @@ async def test_two_hundred_deliveries_are_all_kept(
 
     earlier = len(receiver.lines)
     assert set(await asyncio.gather(*(deliver(number) for number in range(200)))) == {200}
-    await until(lambda: len(receiver.lines) == earlier + 200)
+    await until_holds(lambda: len(receiver.lines) == earlier + 200, "200 lines")
     inside = sorted(line["ms"] for line in receiver.lines[earlier:])
     outside = sorted(1000 * taken for taken in seconds)
     for side, times in (("receiver", inside), ("sender", outside)):

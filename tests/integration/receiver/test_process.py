@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from tests.support.paths import ROOT
-from tests.support.receiver_process import Gate, KeyServer, RunningReceiver, kubeconfig_through, until
+from tests.support.receiver_process import Gate, KeyServer, RunningReceiver, kubeconfig_through
+from tests.support.waiting import until_holds
 from tests.support.webhook_signing import Signer, entry_message
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ async def test_it_is_ready_once_it_has_keys_and_stays_so(
             response = await receiver.send(entry_message())
             assert (response.status_code, response.json()["reason"]) == (503, "KeysUnavailable")
             keys.status = 200
-            await until(lambda: receiver.logged("Keys fetched."))
+            await until_holds(lambda: receiver.logged("Keys fetched."), "the keys")
             assert await ready(receiver) == 200
             keys.status = 503
             assert (await receiver.send(entry_message(), headers={})).status_code == 401
@@ -61,7 +62,7 @@ async def test_rotated_keys_are_taken_up_and_nonsense_is_not(
     with RunningReceiver(tmp_path / "receiver", account_file, namespace, keys, **settings) as receiver:
         async with receiver.client():
             keys.body = b"<html>maintenance</html>"
-            await until(lambda: [line for line in receiver.lines if line["message"].startswith("Keys not fetched")])
+            await until_holds(lambda: "Keys not fetched" in str(receiver.lines), "a line on the keys")
             assert (await receiver.send(entry_message())).status_code == 200
             keys.body = None
             keys.signer = receiver.signer = Signer()
@@ -84,7 +85,7 @@ async def test_sigterm_turns_readiness_off_and_finishes_what_is_in_flight(
                 in_flight = asyncio.create_task(receiver.send(entry_message()))
                 await asyncio.sleep(0)
                 receiver.process.send_signal(signal.SIGTERM)
-                await until(lambda: receiver.logged("Stopping: readiness is off."))
+                await until_holds(lambda: receiver.logged("Stopping: readiness is off."), "the beginning of the end")
                 assert await ready(receiver) == 503
                 late = await receiver.send(entry_message(), headers={})
                 assert (late.status_code, late.headers["connection"]) == (401, "close")

@@ -11,7 +11,8 @@ from entrypackage.kubernetes import ENTRY_PACKAGES, Kubernetes
 from sandbox.simulator.control import Control
 from sandbox.simulator.server import BenchlingServer
 from sandbox.simulator.settings import Settings
-from tests.support.receiver_process import KeyServer, RunningReceiver, until
+from tests.support.receiver_process import KeyServer, RunningReceiver
+from tests.support.waiting import until_holds
 from tests.support.webhook_signing import Signer
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ async def listening(
     receiver.start()
     try:
         # The key server runs in this loop, so nothing may block it.
-        await until(lambda: receiver.logged("Keys fetched."))
+        await until_holds(lambda: receiver.logged("Keys fetched."), "the keys")
         benchling.simulator.sender.url = receiver.url
         yield receiver
     finally:
@@ -88,7 +89,10 @@ async def test_keys_rotate_without_a_lost_delivery(benchling: BenchlingServer, l
         await control.set_fault("webhook_two_signatures", times=1)
         await control.edit_entry(entry["id"])
         assert await answers(benchling) == [200]
-    await until(lambda: [line["outcome"] for line in listening.lines if "outcome" in line] == ["stored"] * 3)
+    await until_holds(
+        lambda: [line["outcome"] for line in listening.lines if "outcome" in line] == ["stored"] * 3,
+        "three stored events",
+    )
 
 
 FAULTS: dict[str, list[int | None]] = {

@@ -1,6 +1,5 @@
 """The ingress leads requests to ready pods of a real cluster's objects."""
 
-import asyncio
 import json
 import socket
 from collections.abc import AsyncIterator
@@ -12,6 +11,7 @@ from aiohttp import web
 
 from sandbox.controlplane import INGRESS, Address
 from sandbox.processes import Run
+from tests.support.waiting import until
 
 
 class Pod:
@@ -68,12 +68,11 @@ async def make_route(api: httpx.AsyncClient, namespace: str, host: str) -> None:
 
 
 async def ask_until(client: httpx.AsyncClient, status: int, **request: Any) -> httpx.Response:
-    async with asyncio.timeout(30):
-        while True:
-            answer = await client.post("/event%20x?q=1", **request)
-            if answer.status_code == status:
-                return answer
-            await asyncio.sleep(0.05)
+    async def look() -> httpx.Response | None:
+        answer = await client.post("/event%20x?q=1", **request)
+        return answer if answer.status_code == status else None
+
+    return await until(look, f"an answer of {status}")
 
 
 async def test_requests_reach_a_ready_pod_unchanged(

@@ -12,12 +12,15 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.support.fargate_process import pod_spec, processes_of, python_container, until
+from tests.support.fargate_process import pod_spec, processes_of, python_container
+from tests.support.isolations import NAMESPACED, require
 from tests.support.paths import ROOT
+from tests.support.waiting import until
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from sandbox.fargate.isolation import Isolation
     from tests.support.fargate_process import Cluster, Fargate, StartFargate
 
 Json = dict[str, Any]
@@ -64,8 +67,9 @@ async def test_bill_on_the_command_line(cluster: Cluster, fargate: Fargate) -> N
     assert "vCPU-s" in output.decode().splitlines()[-1]
 
 
-@pytest.mark.parametrize("isolation", ["root", "user"])
-async def test_killed_node_leaves_no_process(cluster: Cluster, start_node: StartFargate, isolation: str) -> None:
+@pytest.mark.parametrize("isolation", NAMESPACED)
+async def test_killed_node_leaves_no_process(cluster: Cluster, start_node: StartFargate, isolation: Isolation) -> None:
+    require(isolation)
     node = await start_node("--isolation", isolation)
     word = secrets.token_hex(8)
     # The container's own child, in a session of its own, must die as well.
@@ -120,7 +124,7 @@ async def test_restarted_node_clears_left_overs(cluster: Cluster, start_node: St
     lost = await cluster.until_phase(first["metadata"]["name"], "Failed")
     assert lost["status"]["reason"] == "NodeLost"
     # The Job's policy does not count the loss and makes another pod, which this node runs.
-    second = await until(running, "another pod of the Job runs", 60)
+    second = await until(running, "another pod of the Job runs")
     assert second["metadata"]["uid"] != first["metadata"]["uid"]
     assert second["status"]["podIP"] != first["status"]["podIP"]
     # A finished pod keeps its Node, and its log stays readable through it.
@@ -168,7 +172,7 @@ async def test_eviction_does_not_count_for_the_job(cluster: Cluster, fargate: Fa
     async def another() -> Json | None:
         return await running(first["uid"])
 
-    await until(another, "another pod of the Job runs", 60)
+    await until(another, "another pod of the Job runs")
     assert fargate.line(first["name"]).exit_reason in {"Deleted", "Error(137)"}
 
 
@@ -202,9 +206,9 @@ async def test_without_namespaces_volumes_are_found_by_their_paths(cluster: Clus
     assert await cluster.logs("plain") == "content content\n"
 
 
+@pytest.mark.root
 async def test_user_and_cpu_quota_where_asked_for(cluster: Cluster, start_node: StartFargate) -> None:
-    if os.getuid() != 0:
-        pytest.skip("only root can change users and make control groups")
+    """Only root can change users and make control groups."""
     node = await start_node("--isolation", "root", "--honour-run-as-user", "--cpu-quota")
     limits = {"cpu": "250m", "memory": "128Mi"}
     context = {"runAsUser": 65534, "runAsGroup": 65534}

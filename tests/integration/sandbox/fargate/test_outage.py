@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 from sandbox.controlplane import ControlPlane
 from sandbox.processes import Run
 from sandbox.toolchain import Toolchain
-from tests.support.fargate_process import Cluster, pod_spec, python_container, start_fargate, until
+from tests.support.fargate_process import Cluster, pod_spec, python_container, start_fargate
+from tests.support.waiting import until
 
 if TYPE_CHECKING:
     from pathlib import Path

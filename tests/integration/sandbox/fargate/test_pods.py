@@ -6,7 +6,8 @@ import asyncio
 import json
 from typing import TYPE_CHECKING, Any
 
-from tests.support.fargate_process import pod_spec, python_container, until
+from tests.support.fargate_process import pod_spec, python_container
+from tests.support.waiting import until
 
 if TYPE_CHECKING:
     from tests.support.fargate_process import Cluster, Fargate, StartFargate

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import resource
+import secrets
 import signal
 import sys
 from pathlib import Path
@@ -11,17 +12,17 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from sandbox.fargate.isolation import BindMount, ContainerSpec, Isolation, adopt_orphans, works
+from sandbox.fargate.isolation import BindMount, ContainerSpec, Isolation, adopt_orphans
 from sandbox.fargate.logs import ContainerLog
 from sandbox.fargate.process import ContainerProcess
+from tests.support.fargate_process import processes_of
+from tests.support.isolations import ISOLATIONS, NAMESPACED, require
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 GIBIBYTE = 1 << 30
 ENV = {"PATH": f"{Path(sys.executable).parent}:/usr/bin:/bin"}
-ISOLATIONS: tuple[Isolation, ...] = ("root", "user", "none")
-NAMESPACED: tuple[Isolation, ...] = ("root", "user")
 
 
 @pytest.fixture(autouse=True)
@@ -37,8 +38,7 @@ async def _launch(
     limit: int = GIBIBYTE,
     cwd: str = "/",
 ) -> tuple[ContainerProcess, ContainerLog]:
-    if not works(isolation):
-        pytest.skip(f"this machine allows no {isolation} isolation")
+    require(isolation)
     root = folder / "root"
     root.mkdir(exist_ok=True)
     log = ContainerLog(folder / "log" / "c.log")
@@ -154,12 +154,12 @@ async def test_memory_of_the_whole_tree_counts(tmp_path: Path, isolation: Isolat
 
 @pytest.mark.parametrize("isolation", NAMESPACED)
 async def test_nothing_outlives_the_first_process(tmp_path: Path, isolation: Isolation) -> None:
-    script = "setsid sh -c 'while true; do echo alive >> /v/beats; sleep 0.05; done' & sleep 0.3"
+    word = secrets.token_hex(8)
+    script = f"setsid sh -c 'while true; do echo alive >> /v/beats; sleep 0.05; done' {word} & "
+    script += "while [ ! -s /v/beats ]; do sleep 0.02; done"
     source = tmp_path / "volume"
     source.mkdir()
     mounts = [BindMount(source, "/v", read_only=False)]
     process, _ = await _launch(tmp_path, isolation, ["sh", "-c", script], mounts)
     assert (await process.wait()).code == 0
-    beats = (source / "beats").read_bytes()
-    await asyncio.sleep(0.3)
-    assert (source / "beats").read_bytes() == beats
+    assert processes_of(word) == []

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
-from tests.support.fargate_process import pod_spec, python_container, until
+from tests.support.fargate_process import pod_spec, python_container
+from tests.support.waiting import until
 
 if TYPE_CHECKING:
     from tests.support.fargate_process import Cluster, Fargate
@@ -51,7 +52,7 @@ async def test_deployment_becomes_available(cluster: Cluster, fargate: Fargate) 
         assert found is not None
         return found["status"].get("availableReplicas") == 2 or None
 
-    await until(available, "both replicas are available", 60)
+    await until(available, "both replicas are available")
     # Both listen on the same port, each at its own address.
     assert len({pod["status"]["podIP"] for pod in await cluster.pods()}) == 2
 

@@ -17,6 +17,7 @@ from sandbox.simulator.cli import size_of
 from sandbox.simulator.control import Control, ControlRefused
 from sandbox.simulator.server import BenchlingServer, CannotServe
 from sandbox.simulator.settings import Addresses, Settings
+from tests.support.waiting import elapse
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -35,7 +36,7 @@ class Receiver:
     async def answer(self, request: web.BaseRequest) -> web.Response:
         body = await request.content.read()
         self.got.append(({name.lower(): value for name, value in request.headers.items()}, body))
-        await asyncio.sleep(self.pause)
+        await elapse(self.pause)
         return web.Response(status=self.answers.pop(0) if self.answers else 200)
 
 
