@@ -32,7 +32,8 @@ def _loops(tree: ast.AST) -> set[int]:
     """Return the lines of all that stands in a `while`: it asks for something between its pauses."""
     found: set[int] = set()
     for loop in ast.walk(tree):
-        if isinstance(loop, ast.While) and not isinstance(loop.test, ast.Constant):
+        ends = [isinstance(node, ast.Break | ast.Return) for node in ast.walk(loop)]
+        if isinstance(loop, ast.While) and (not isinstance(loop.test, ast.Constant) or any(ends)):
             found.update(range(loop.lineno, (loop.end_lineno or loop.lineno) + 1))
     return found
 
@@ -81,6 +82,7 @@ def test_no_test_only_lets_time_pass() -> None:
         ("await asyncio.sleep(0)", []),
         ("await asyncio.Event().wait()", []),
         ("assert reached.wait(30)", []),
+        ("while True:\n    if await look():\n        break\n    await asyncio.sleep(0.3)", []),
         ("while not await look():\n    await asyncio.sleep(0.3)", []),
     ],
 )
