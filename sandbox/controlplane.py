@@ -43,7 +43,7 @@ USERS = {
 """Who holds a token, and the group. The names stand in the audit log: it shows who wrote what."""
 
 ADDRESS_FILE = "address.json"
-"""In the folder of `python -m sandbox.controlplane`: its `Address` and `pid`, for who looks for it there."""
+"""In the folder of `python -m sandbox.controlplane`: its `Address` and `pid`."""
 
 _READY_SECONDS = 60.0
 _API_SERVER_GRACE_SECONDS = 0.0
@@ -172,7 +172,7 @@ class ControlPlane:
     async def _start(self) -> None:
         folder = self._run.folder
         self._address = _write_files(folder, self._reserve_port())
-        # The socket lies in the run's folder, which is ours alone: etcd itself asks nobody who they are.
+        # The socket lies in the run's folder, which is ours alone: etcd itself authenticates no one.
         etcd = f"unix://{folder}/etcd.sock"
         await self._run.start("etcd", _etcd_command(self._programs.etcd, folder, etcd), grace_seconds=0)
         api_server = await self._start_api_server(etcd)
@@ -219,7 +219,7 @@ class ControlPlane:
             await api_server.until(lambda: _answers(client, "/readyz"), seconds=_READY_SECONDS, what="get ready")
 
     def _reserve_port(self) -> int:
-        """Choose a free port and hold it: the API server may share it (SO_REUSEPORT), nobody else gets it."""
+        """Choose a free port and hold it: the API server may share it (SO_REUSEPORT), no other program gets it."""
         reserved = socket.socket()
         reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         reserved.bind(("127.0.0.1", 0))
@@ -281,7 +281,7 @@ def _etcd_command(program: Path, folder: Path, url: str) -> list[str | Path]:
         program,
         f"--data-dir={folder}/etcd",
         f"--listen-client-urls={url}",
-        "--advertise-client-urls=http://127.0.0.1:2379",  # must look like this; nobody follows it
+        "--advertise-client-urls=http://127.0.0.1:2379",  # the form is required; no client uses it
         f"--listen-peer-urls=unix://{folder}/peer.sock",
         "--unsafe-no-fsync",  # nothing here outlives the machine
         "--log-level=warn",
@@ -296,7 +296,7 @@ def _api_server_command(program: Path, address: Address, etcd: str) -> list[str 
         "--bind-address=127.0.0.1",
         f"--secure-port={address.server.rpartition(':')[2]}",
         "--permit-port-sharing",
-        # A machine without a default route has no address to advertise, and nobody looks at it.
+        # A machine without a default route has no address to advertise, and no client uses it.
         "--advertise-address=192.0.2.1",
         "--endpoint-reconciler-type=none",
         f"--tls-cert-file={folder}/kube-apiserver.crt",

@@ -23,7 +23,7 @@ class PodAddresses:
     """Hands out the addresses of a network, lowest first, and a freed one again as late as possible."""
 
     def __init__(self, network: Network) -> None:
-        """Use all of the network's addresses but the first and last."""
+        """Use all addresses of the network except the first and the last."""
         self._free = OrderedDict.fromkeys(str(address) for address in network.hosts())
 
     def take(self) -> str:

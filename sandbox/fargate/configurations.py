@@ -18,7 +18,7 @@ _KINDS = {"Secret": SECRETS, "ConfigMap": CONFIG_MAPS}
 
 
 class Configurations:
-    """Reads configurations and tells which ones changed, for the namespaces that pods use."""
+    """Reads configurations and reports which ones changed, in the namespaces that pods use."""
 
     def __init__(self, api: ClusterApi, changed: Callable[[str, ConfigurationKey], None]) -> None:
         """`changed(namespace, key)` is called for every object that appears, changes or goes."""

@@ -48,7 +48,7 @@ class PodSide(Protocol):
     def changed(self) -> None:
         """Report the pod's status anew."""
 
-    def tell(self, kind: str, reason: str, message: str) -> None:
+    def record_event(self, kind: str, reason: str, message: str) -> None:
         """Post an Event about the pod."""
 
 
@@ -162,7 +162,7 @@ class ContainerLife:
                 reason = "ImagePullBackOff" if image is None else "CreateContainerConfigError"
                 if self.view.state != Waiting(reason, str(error)):
                     self._set(Waiting(reason, str(error)), ready=False, started=False)
-                    self._pod.tell("Warning", "Failed", f"Error: {error}")
+                    self._pod.record_event("Warning", "Failed", f"Error: {error}")
             await self._pause(_CONFIGURATION_RETRY_SECONDS)
         return None
 
@@ -258,7 +258,7 @@ class ContainerLife:
         )
         self.view = replace(self.view, last=ended)
         self._set(Waiting("CrashLoopBackOff", message))
-        self._pod.tell("Warning", "BackOff", message)
+        self._pod.record_event("Warning", "BackOff", message)
         await self._pause(seconds)
         if self._stopping.is_set():
             self._set(ended)
@@ -323,11 +323,11 @@ class ContainerLife:
         return await self._prober.attempt(probe)
 
     def _unhealthy(self, which: str, why: str) -> None:
-        self._pod.tell("Warning", "Unhealthy", f"{which} probe failed: {why}")
+        self._pod.record_event("Warning", "Unhealthy", f"{which} probe failed: {why}")
 
     async def _kill_unhealthy(self, process: ContainerProcess, seconds: int | None) -> None:
         grace = self._pod.facts.pod.spec.termination_grace_period_seconds if seconds is None else seconds
-        self._pod.tell("Normal", "Killing", f"Container {self.container.name} will be restarted")
+        self._pod.record_event("Normal", "Killing", f"Container {self.container.name} will be restarted")
         await self._end_process(process, Grace(grace))
 
     @staticmethod

@@ -1,8 +1,8 @@
 """The node's control: what tests and demonstrations ask it to do to pods. HTTP on 127.0.0.1.
 
 * `GET /pods`: what runs. `GET /bill`: the bill's lines and their sum.
-* `PUT /profiles` with a list of Fargate profiles: replaces them; as on Fargate, pods that exist already are not looked
-  at again.
+* `PUT /profiles` with a list of Fargate profiles: replaces them; as on Fargate, the pods that exist
+  already stay as they are.
 * `PUT /faults` with `{"never_start": [pattern…], "delays": {pattern: seconds}}`: replaces what was set.
 * `POST /pods/{namespace}/{pod}/kill?container=&signal=KILL`, `…/freeze`, `…/thaw`, `…/evict[?force=true]`.
 
@@ -44,7 +44,7 @@ class PodFaults:
     changed: asyncio.Event = field(default_factory=asyncio.Event)
 
     def replace(self, never_start: set[str], delays: dict[str, float]) -> None:
-        """Set all anew; who waits for a change looks again."""
+        """Replace all faults, and wake the pods that wait for a change."""
         self.never_start, self.delays = never_start, delays
         woken, self.changed = self.changed, asyncio.Event()
         woken.set()
@@ -135,7 +135,7 @@ class NodeControl:
             case "evict":
                 return await self._evict(run, force=request.query.get("force") == "true")
             case other:
-                return web.Response(status=404, text=f"a pod can't be told to {other}")
+                return web.Response(status=404, text=f"there is no act {other!r}: kill, freeze, thaw or evict")
         return web.json_response({"containers": sum(done)})
 
     async def _evict(self, run: PodRun, *, force: bool) -> web.Response:

@@ -49,7 +49,7 @@ ConfigurationKey = tuple[str, str]
 
 @dataclass(frozen=True)
 class PodFacts:
-    """What the downward API can tell."""
+    """What the downward API reports about a pod."""
 
     pod: Pod
     node_name: str

@@ -122,7 +122,7 @@ class Started:
 def start(spec: ContainerSpec, isolation: Isolation, root: Path) -> Started:
     """Start the container's process; `root` is an empty folder of the host for its file tree.
 
-    Returns at once; the `status` pipe tells what the shim's docstring says. The pipes and the process are the
+    Returns at once; the `status` pipe carries what the shim's docstring describes. The pipes and the process are the
     caller's, and so is the container's first process, if it is another: call `adopt_orphans` before.
     """
     if isolation == "none":

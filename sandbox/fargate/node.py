@@ -180,7 +180,7 @@ class FargateNode:
     # One pod
 
     async def _refuse(self, pod: Pod, message: str, scheduler: str, after: float = 0.0) -> None:
-        """Say once why the pod stays Pending, if nobody else has bound it by then."""
+        """Report once why the pod stays Pending, unless another scheduler has bound it by then."""
         meta = pod.metadata
         await asyncio.sleep(after)
         body = event(pod, "Warning", "FailedScheduling", message, scheduler, rfc3339())

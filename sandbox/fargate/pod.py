@@ -118,7 +118,7 @@ class Capabilities(_Part):
 
 
 class SecurityContext(_Part):
-    """The members that Fargate or the local node looks at, of pods and containers."""
+    """The members that Fargate or the local node reads, of pods and containers."""
 
     privileged: bool = False
     capabilities: Capabilities = Capabilities()

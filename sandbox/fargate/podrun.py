@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 Json = dict[str, Any]
 _LOG = logging.getLogger(__name__)
-# Short enough that nobody waits, long enough that containers which start together are one write.
+# Short for a person, and long enough that containers which start together are one write.
 _GATHER_SECONDS = 0.02
 _FIRST_REPORT_SECONDS = 1.0
 _VOLUME_RETRY_SECONDS = 1.0
@@ -128,7 +128,7 @@ class PodRun:
         """Report the status soon."""
         self._dirty.set()
 
-    def tell(self, kind: str, reason: str, message: str) -> None:
+    def record_event(self, kind: str, reason: str, message: str) -> None:
         """Post an Event, without waiting for it; the same again is not posted."""
         if (reason, message) in self._told or len(self._told) >= _MOST_EVENTS:
             return
@@ -199,7 +199,7 @@ class PodRun:
                 await self.volumes.fill()
             except (VolumeError, KubernetesError, OSError) as error:
                 if isinstance(error, VolumeError) or (isinstance(error, KubernetesError) and error.status):
-                    self.tell("Warning", "FailedMount", f"MountVolume.SetUp failed: {error}")
+                    self.record_event("Warning", "FailedMount", f"MountVolume.SetUp failed: {error}")
                 else:
                     _LOG.warning("%s: filling volumes: %s", self.facts.pod.full_name, error)
                 await _first(_VOLUME_RETRY_SECONDS, self._end, self._stale)
@@ -234,7 +234,7 @@ class PodRun:
                 return
             over = await asyncio.to_thread(self.volumes.over_limit) if checked else None
             if over is not None:
-                self.tell("Warning", "Evicted", over)
+                self.record_event("Warning", "Evicted", over)
                 self.end(1, ("Evicted", over))
                 return
 

@@ -181,7 +181,7 @@ class ContainerProcess:
 
     async def wait(self) -> Exit:
         """Watch the memory until the end; returns when the process and its output have ended."""
-        # Short runs are measured too: the first looks come early.
+        # Short runs are measured too: the first samples come early.
         interval, most = _FIRST_INTERVAL, _BUSY_INTERVAL
         while not self.ended.done():
             await asyncio.wait([self.ended], timeout=min(interval, most))

@@ -1,4 +1,4 @@
-"""What the node program can be told."""
+"""The settings of the node program."""
 
 from __future__ import annotations
 

@@ -204,7 +204,7 @@ def exit_reason(view: PodView, *, deleted: bool) -> str:
 def lost_status(view: PodView, now: str) -> Json:
     """The status of a pod whose processes died with the node program.
 
-    DisruptionTarget tells a Job's podFailurePolicy that it was not the program's fault.
+    By DisruptionTarget a Job's podFailurePolicy knows that the program is not at fault.
     """
     ended = Terminated(137, "ContainerStatusUnknown", view.started_at, now, "The container could not be located")
     message = "The local node was restarted; the pod's processes died with it"

@@ -201,7 +201,7 @@ def folder_bytes(folder: Path) -> int:
     """The space that the files of a folder take, as `du` counts it."""
     total, queue = 0, [os.fspath(folder)]
     while queue:
-        # Files come and go while this looks.
+        # Files come and go meanwhile.
         with suppress(OSError), os.scandir(queue.pop()) as members:
             for member in members:
                 with suppress(OSError):

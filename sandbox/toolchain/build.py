@@ -71,7 +71,7 @@ class Builder:
         if free < needed:
             raise SandboxError(
                 f"Building the tool chain takes up to {human_size(needed)} for a while and {human_size(free)} are"
-                f" free at {self.cache.folder}: make room there or set XDG_CACHE_HOME to a larger disk."
+                f" free at {self.cache.folder}: free some there or set XDG_CACHE_HOME to a larger disk."
             )
 
     async def _count_packages(self, run: Run, go: Path, module: Module, packages: list[str]) -> int:
@@ -172,7 +172,9 @@ def _installers() -> list[list[str]]:
 def explain_failure(step: str, output: str, log: Path) -> str:
     """Turn what `go` wrote into one sentence that says what to do."""
     if _DISK_FAILURE.search(output):
-        return "The disk became full while the tool chain was built: make room and start again; it will resume."
+        return (
+            "The disk became full while the tool chain was built: free some space and start again; the build resumes."
+        )
     if _NETWORK_FAILURE.search(output):
         return (
             "The Go modules of the tool chain could not be fetched: check the network, or set GOPROXY to a module"

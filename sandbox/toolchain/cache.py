@@ -68,7 +68,7 @@ class Cache:
         return freed
 
     def remove_all(self) -> int:
-        """Remove everything but the lock file; return the bytes that it freed."""
+        """Remove everything except the lock file; return the bytes that it freed."""
         freed = size_of(self.folder)
         if self.folder.is_dir():
             for entry in self.folder.iterdir():

@@ -35,5 +35,5 @@ async def test_found_programs_are_used_and_nothing_is_built(tmp_path: Path) -> N
 async def test_too_little_disk_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Cache, "free_bytes", lambda _: 1_000_000)
     toolchain = Toolchain(Cache(tmp_path / "cache"), environment={"PATH": ""}, reporter=Reporter(io.StringIO()))
-    with pytest.raises(SandboxError, match=r"takes up to 5\.6 GiB .* 976\.6 KiB are free at .*: make room there"):
+    with pytest.raises(SandboxError, match=r"takes up to 5\.6 GiB .* 976\.6 KiB are free at .*: free some there"):
         await toolchain.ensure()
