@@ -1,4 +1,4 @@
-"""The controller program: ``python -m controller --settings FILE``. The only place where its parts are put together."""
+"""The controller program: ``python -m controller --settings FILE``. It assembles all parts."""
 
 from __future__ import annotations
 
@@ -41,20 +41,19 @@ if TYPE_CHECKING:
 log = logging.getLogger("controller")
 
 DRAIN_SECONDS: Final = 10.0
-"""How long what is under way gets to finish, so that no export is orphaned by an update of the controller."""
+"""How long visits under way may take to finish, so that an update of the controller orphans no export."""
 STOP_SECONDS: Final = 10.0
-"""How long the parts get to stop after that; the chart's grace period is longer than both."""
+"""How long the parts may then take to stop; the chart's grace period is longer than both together."""
 
 
 class StartError(Exception):
-    """The controller cannot start; the text says why and what to do."""
+    """The controller cannot start; the message says why and what to do."""
 
 
 class Controller:
-    """One controller process: a warm candidate that acts while it holds the Lease."""
+    """One controller process: it watches all the time and acts while it holds the Lease."""
 
     def __init__(self, settings: ControllerSettings, kubernetes: Kubernetes, benchling: BenchlingClient) -> None:
-        """Put the parts together."""
         self._settings = settings
         self._holder = os.environ.get("POD_NAME") or f"{socket.gethostname()}-{os.getpid()}"
         self._leadership = Leadership(kubernetes, settings.namespace, self._holder, settings.lease)
@@ -72,7 +71,7 @@ class Controller:
         await self._leadership.campaign(self._lead)
 
     async def drain(self) -> None:
-        """Finish what is being worked on and start nothing new; the Lease is kept meanwhile."""
+        """Finish the visits under way and start no others; the Lease is kept meanwhile."""
         if self._reconciler is not None:
             await self._reconciler.drain()
 
@@ -81,7 +80,7 @@ class Controller:
         metrics.LEADING.set(1)
         try:
             await self._recovery.start()
-            # Nothing is decided before everything has been seen.
+            # No decision is made before everything has been listed.
             await self._resync_until_it_works()
             async with asyncio.TaskGroup() as parts:
                 self._reconciler = self._new_reconciler()
@@ -89,7 +88,7 @@ class Controller:
                 parts.create_task(self._resync_now_and_then())
                 parts.create_task(self._resync_after_recovery())
         except* NotLeadingError:
-            # Everything has stopped; the campaign notices the loss as well and ends this.
+            # All work has stopped. The campaign notices the loss, too, and cancels this.
             await asyncio.get_running_loop().create_future()
         finally:
             self._reconciler = None
@@ -186,7 +185,7 @@ async def run(settings: ControllerSettings, kubeconfig: str | None) -> int:
 
 
 async def _check_resource(kubernetes: Kubernetes, namespace: str) -> None:
-    """Ask once for the resource: a watch of something unknown would wait for ever in silence."""
+    """Raise `StartError` unless EntryPackages can be listed; a watch of an unknown resource would wait in silence."""
     try:
         async for _ in kubernetes.pages(ENTRY_PACKAGES, namespace, metadata_only=True):
             break

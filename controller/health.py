@@ -1,4 +1,4 @@
-"""Probes and metrics over HTTP. Liveness never depends on another system: it says that this process still turns."""
+"""Probes and metrics over HTTP. Liveness depends on no other system, only on this process's event loop."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 async def serve_health(
     host: str, port: int, is_ready: Callable[[], bool], before_scrape: Callable[[], None]
 ) -> tuple[web.AppRunner, int]:
-    """Serve /livez, /readyz and /metrics; return what stops it and the port that it got. Raises OSError."""
+    """Serve /livez, /readyz and /metrics; return the runner, which stops it, and the port. Raises OSError."""
 
     async def livez(_: web.Request) -> web.Response:
         return web.Response(text="ok\n")

@@ -94,7 +94,7 @@ class RetrySettings(Settings):
     max_tries: Annotated[int, Field(ge=1)] = 5
     """Failures in a row that count before the attempt is given up."""
     given_up_seconds: PositiveSeconds = 86400
-    """When a given-up attempt is looked at again."""
+    """After how long a given-up attempt is tried again."""
     incomplete_seconds: list[PositiveSeconds] = [300, 900, 3600]
     """When an incomplete export is repeated: after each, once."""
     scale: Annotated[float, Field(gt=0, le=1)] = 1.0
@@ -126,7 +126,7 @@ class ControllerSettings(Settings):
     workers: Annotated[int, Field(ge=1, le=256)] = 32
     """How many objects are worked on at once."""
     name_lookups: Annotated[int, Field(ge=0)] = 500
-    """The most names of linked things that one attempt looks up."""
+    """The largest number of names of linked objects that one attempt looks up."""
     benchling: BenchlingAccess
     destination: DestinationSettings
     packager: PackagerSettings

@@ -20,7 +20,7 @@ PAGE: Final = Path(__file__).resolve().parent.parent / "docs" / "failures.md"
 CAUSES: Final[Mapping[FailureClass, tuple[str, ...]]] = {
     FailureClass.THROTTLED: (
         "429 from Benchling, also while calls remain (the tenant's hidden limit, the dynamic limit of exports)",
-        "no room in the controller's own budget within a call's deadline",
+        "no capacity in the controller's own budget within a call's deadline",
     ),
     FailureClass.PROVIDER_DOWN: (
         "5xx, 408 or 425; the monthly maintenance window",

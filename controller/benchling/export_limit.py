@@ -84,7 +84,7 @@ class ExportSlots:
             async with asyncio.timeout(patience_seconds):
                 await self._turn()
         except TimeoutError:
-            raise Throttled("Benchling's limit of exports at once left no room within the deadline.") from None
+            raise Throttled("Benchling's limit of exports at once left no capacity within the deadline.") from None
 
     async def _turn(self) -> None:
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()

@@ -162,7 +162,7 @@ class RequestSender:
                 return await self.limiter.acquire(call.priority)
         except TimeoutError:
             raise Throttled(
-                f"The rate budget left no room for {call.request.operation.name} within the call's deadline."
+                f"The rate budget left no capacity for {call.request.operation.name} within the call's deadline."
             ) from None
 
     async def _token(self, call: _Call) -> Any:

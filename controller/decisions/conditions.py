@@ -1,4 +1,4 @@
-"""What the status says of itself: conditions and the pending mark, derived from everything else. Pure."""
+"""The conditions and the pending mark of a status, derived from the rest of the object. Pure."""
 
 from __future__ import annotations
 
@@ -19,26 +19,26 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Blocked:
-    """Something outside holds an attempt up for longer than it should."""
+    """The reason why something outside holds up an attempt."""
 
     reason: str
     message: str
 
 
 @dataclass(frozen=True, slots=True)
-class _Said:
+class _Stated:
     status: ConditionStatus
     reason: str
     message: str = ""
 
 
 def summarize(package: EntryPackage, now: datetime, *, blocked: Blocked | None = None) -> Status:
-    """Return the status with pending, observedGeneration and all conditions as they follow from the rest."""
+    """Return the status with pending, observedGeneration and all conditions derived anew."""
     status = package.status
     waits = bool(pending_triggers(package))
     pending = (status.pending or Pending(since=now)) if waits else None
     conditions: list[Condition] = list(status.conditions)
-    for kind, said in _say(package, blocked).items():
+    for kind, said in _derive(package, blocked).items():
         conditions = set_condition(
             conditions,
             kind,
@@ -53,21 +53,21 @@ def summarize(package: EntryPackage, now: datetime, *, blocked: Blocked | None =
     )
 
 
-def _say(package: EntryPackage, blocked: Blocked | None) -> dict[ConditionType, _Said]:
+def _derive(package: EntryPackage, blocked: Blocked | None) -> dict[ConditionType, _Stated]:
     return {
         ConditionType.READY: _ready(package, blocked),
         ConditionType.EXPORTED: _exported(package.status),
         ConditionType.PACKAGED: _packaged(package.status),
         ConditionType.NOTIFIED: _notified(package.status),
         ConditionType.STALLED: _stalled(package.status.attempt, blocked),
-        ConditionType.SUSPENDED: _Said("True", Reason.SUSPENDED, "spec.suspend is true: no new step is taken.")
+        ConditionType.SUSPENDED: _Stated("True", Reason.SUSPENDED, "spec.suspend is true: no new step is taken.")
         if package.spec.suspend
-        else _Said("False", Reason.RUNNING),
+        else _Stated("False", Reason.RUNNING),
     }
 
 
 def in_progress(attempt: Attempt | None) -> bool:
-    """Whether an attempt is being made, rather than waited for."""
+    """Whether an attempt is under way: there is one and it has not failed."""
     return attempt is not None and attempt.failure is None
 
 
@@ -81,25 +81,25 @@ def _explain(attempt: Attempt) -> str:
     return text
 
 
-def _ready(package: EntryPackage, blocked: Blocked | None) -> _Said:
+def _ready(package: EntryPackage, blocked: Blocked | None) -> _Stated:
     status, attempt = package.status, package.status.attempt
     if blocked is not None:
-        return _Said("False", blocked.reason, blocked.message)
+        return _Stated("False", blocked.reason, blocked.message)
     if attempt is not None and attempt.failure is not None and attempt.failure is not FailureClass.INCOMPLETE:
-        return _Said("False", attempt.failure, _explain(attempt))
+        return _Stated("False", attempt.failure, _explain(attempt))
     if attempt is not None and attempt.failure is None:
         if attempt.job is not None:
-            return _Said("False", Reason.PACKING, f"Job {attempt.job.name} streams the archive to S3.")
-        return _Said("False", Reason.EXPORTING, f"Attempt {attempt.number} waits for Benchling's export.")
+            return _Stated("False", Reason.PACKING, f"Job {attempt.job.name} streams the archive to S3.")
+        return _Stated("False", Reason.EXPORTING, f"Attempt {attempt.number} waits for Benchling's export.")
     if pending_triggers(package):
         if package.spec.suspend:
-            return _Said("False", Reason.SUSPENDED, "A trigger waits, but spec.suspend is true.")
-        return _Said("False", Reason.PENDING, "A trigger waits to be taken.")
+            return _Stated("False", Reason.SUSPENDED, "A trigger waits, but spec.suspend is true.")
+        return _Stated("False", Reason.PENDING, "A trigger waits to be taken.")
     if status.package is None:
-        return _Said("Unknown", Reason.NOTHING_ASKED, "Neither spec.event nor spec.request is set.")
+        return _Stated("Unknown", Reason.NOTHING_ASKED, "Neither spec.event nor spec.request is set.")
     if status.package.missing:
-        return _Said("True", Reason.INCOMPLETE, _missing(status.package, attempt))
-    return _Said("True", Reason.PACKAGED, f"{status.package.files} files, {status.package.size}.")
+        return _Stated("True", Reason.INCOMPLETE, _missing(status.package, attempt))
+    return _Stated("True", Reason.PACKAGED, f"{status.package.files} files, {status.package.size}.")
 
 
 def _missing(package: Package, attempt: Attempt | None) -> str:
@@ -117,47 +117,47 @@ def _is_of_export(failure: FailureClass) -> bool:
     return policy.provider is Provider.BENCHLING and policy.exit_code is None
 
 
-def _exported(status: Status) -> _Said:
+def _exported(status: Status) -> _Stated:
     attempt = status.attempt
     if attempt is not None and attempt.export is not None and attempt.export.completed_at is not None:
-        return _Said("True", Reason.EXPORTED)
+        return _Stated("True", Reason.EXPORTED)
     if attempt is not None and attempt.failure is not None:
-        return _Said("False", attempt.failure, attempt.failure_message)
+        return _Stated("False", attempt.failure, attempt.failure_message)
     if attempt is not None:
-        return _Said("Unknown", Reason.EXPORTING)
-    return _Said("True", Reason.EXPORTED) if status.package is not None else _Said("Unknown", Reason.NOT_YET)
+        return _Stated("Unknown", Reason.EXPORTING)
+    return _Stated("True", Reason.EXPORTED) if status.package is not None else _Stated("Unknown", Reason.NOT_YET)
 
 
-def _packaged(status: Status) -> _Said:
+def _packaged(status: Status) -> _Stated:
     attempt, package = status.attempt, status.package
     if attempt is not None and attempt.failure is None and attempt.job is not None:
-        return _Said("Unknown", Reason.WRITING, "A packager is writing.")
+        return _Stated("Unknown", Reason.WRITING, "A packager is writing.")
     if attempt is not None and attempt.touched:
-        return _Said("False", Reason.PARTLY_WRITTEN, "The last attempt failed after it had changed the package.")
+        return _Stated("False", Reason.PARTLY_WRITTEN, "The last attempt failed after it had changed the package.")
     if package is None:
         if attempt is not None and attempt.failure is not None and not _is_of_export(attempt.failure):
-            return _Said("False", attempt.failure, attempt.failure_message)
-        return _Said("Unknown", Reason.NOT_YET)
+            return _Stated("False", attempt.failure, attempt.failure_message)
+        return _Stated("Unknown", Reason.NOT_YET)
     if package.missing:
-        return _Said("True", Reason.INCOMPLETE, _missing(package, attempt))
-    return _Said("True", Reason.PACKAGED, package.uri)
+        return _Stated("True", Reason.INCOMPLETE, _missing(package, attempt))
+    return _Stated("True", Reason.PACKAGED, package.uri)
 
 
-def _notified(status: Status) -> _Said:
+def _notified(status: Status) -> _Stated:
     attempt = status.attempt
     if attempt is not None and attempt.failure is FailureClass.NOTIFICATION_FAILED:
-        return _Said("False", attempt.failure, attempt.failure_message)
+        return _Stated("False", attempt.failure, attempt.failure_message)
     if status.package is None:
-        return _Said("Unknown", Reason.NOT_YET)
-    return _Said("True", Reason.NOTIFIED, f"Message {status.package.message_id or 'of an earlier attempt'}.")
+        return _Stated("Unknown", Reason.NOT_YET)
+    return _Stated("True", Reason.NOTIFIED, f"Message {status.package.message_id or 'of an earlier attempt'}.")
 
 
-def _stalled(attempt: Attempt | None, blocked: Blocked | None) -> _Said:
+def _stalled(attempt: Attempt | None, blocked: Blocked | None) -> _Stated:
     if blocked is not None:
-        return _Said("True", blocked.reason, blocked.message)
+        return _Stated("True", blocked.reason, blocked.message)
     if attempt is not None and attempt.failure is not None:
         if attempt.given_up or attempt.failure is FailureClass.AUTH_FAILED:
-            return _Said("True", attempt.failure, _explain(attempt))
+            return _Stated("True", attempt.failure, _explain(attempt))
         if attempt.failure is not FailureClass.INCOMPLETE:
-            return _Said("False", Reason.RETRYING, _explain(attempt))
-    return _Said("False", Reason.PROGRESSING)
+            return _Stated("False", Reason.RETRYING, _explain(attempt))
+    return _Stated("False", Reason.PROGRESSING)

@@ -26,7 +26,7 @@ GRACE_SECONDS: Final = 30
 
 @dataclass(frozen=True, slots=True)
 class JobView:
-    """What the controller reads of a Job."""
+    """The parts of a Job that decisions depend on."""
 
     name: str
     uid: str
@@ -41,13 +41,13 @@ class JobView:
 
     @property
     def is_finished(self) -> bool:
-        """Whether it is over."""
+        """Whether the Job has ended."""
         return self.finished_at is not None
 
 
 @dataclass(frozen=True, slots=True)
 class PodView:
-    """What the controller reads of a packager's pod."""
+    """The parts of a packager's pod that decisions depend on."""
 
     name: str
     uid: str
@@ -61,11 +61,11 @@ class PodView:
     message: str
     disrupted: bool
     waiting: str
-    """Why it has not started, in the cluster's words."""
+    """Why the pod has not started, as the cluster says it; empty if it does not say."""
 
     @property
     def is_finished(self) -> bool:
-        """Whether it has stopped for good and writes no more."""
+        """Whether the pod has stopped for good, so that it writes no more."""
         return self.phase in {"Succeeded", "Failed"}
 
 
@@ -82,7 +82,7 @@ def common_labels(package: EntryPackage, attempt: Attempt, digest: str, componen
 
 def owner_reference(package: EntryPackage) -> Object:
     """Return the owner reference that makes Kubernetes delete an object with its EntryPackage."""
-    # No blockOwnerDeletion: it would need rights on the owner's finalizers and helps nothing here.
+    # No blockOwnerDeletion: it needs rights on the owner's finalizers and has no use here.
     return {
         "apiVersion": API_VERSION,
         "kind": KIND,
@@ -122,7 +122,7 @@ def build_job(
             "ownerReferences": [owner_reference(package)],
         },
         "spec": {
-            # Retries are the controller's alone: it knows the causes and what may be used again.
+            # Only the controller retries: it knows the causes and what may be reused.
             "backoffLimit": 0,
             "completions": 1,
             "parallelism": 1,
@@ -201,7 +201,7 @@ def _limit(resource: str, divisor: str) -> Object:
 
 
 def read_job(job: Object) -> JobView:
-    """Read a Job of ours."""
+    """Return the view of one of our Jobs."""
     metadata, status = job["metadata"], job.get("status") or {}
     labels = metadata.get("labels") or {}
     ended = [
@@ -268,7 +268,7 @@ def _time(text: str) -> datetime:
 
 @dataclass(frozen=True, slots=True)
 class JobOutcome:
-    """What became of a Job: a report, or the failure that took its place."""
+    """The outcome of a Job: a report, or the failure that stands in for it."""
 
     report: Report | None
     failure: FailureClass | None
@@ -279,16 +279,16 @@ _TOO_LONG: Final = "The Job exceeded timing.runningDeadlineSeconds."
 
 
 def read_outcome(job: JobView, pods: list[PodView], digest: str) -> JobOutcome:
-    """Decide what a finished Job has come to. A report of another order is no report."""
+    """Return the outcome of a finished Job. A report about another order does not count."""
     ended = [pod for pod in pods if pod.job_name == job.name and pod.exit_code is not None]
     reports = [(pod, report) for pod in ended if (report := _report_of(pod, digest)) is not None]
-    # A pod that was evicted says that it failed; the one that took its place may have made the package.
+    # An evicted pod reports a failure; the pod that replaced it may have made the package.
     for pod, report in reports:
         if report.succeeded and pod.exit_code == 0:
             return JobOutcome(report, None, "")
     for _, report in reports:
         if report.failure is FailureClass.DISRUPTED and job.reason == "DeadlineExceeded":
-            # The deadline ends a pod as an eviction does; it must count, or what is too slow goes on for ever.
+            # The deadline stops a pod as an eviction does. It must count, or a slow Job is retried for ever.
             return JobOutcome(report, FailureClass.TIMEOUT, _TOO_LONG)
         if report.failure is not None:
             return JobOutcome(report, report.failure, report.message)

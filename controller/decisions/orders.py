@@ -1,4 +1,4 @@
-"""What goes into an order: the entry's facts, what it links to, and where the package goes. Pure."""
+"""Builds an order: the entry's facts, its links and the destination of its package. Pure."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ DISPLAY_ID_CHARS: Final = 256
 
 
 def is_usable_display_id(text: str) -> bool:
-    """Whether a display id can be one step of an S3 key: not empty, no slash, no control character, no dot in front.
+    """Whether a display id can be one segment of an S3 key: not empty, no slash, no control character, no leading dot.
 
-    A package of the name ``.entrypackage`` would lie where all inventories are.
+    A package named ``.entrypackage`` would take the place of all inventories.
     """
     fits = 0 < len(text) <= DISPLAY_ID_CHARS and text.isprintable()
     return fits and "/" not in text and text.strip() != "" and not text.startswith(".")
 
 
 def entry_facts(entry: Entry) -> EntryFacts:
-    """Return what the status says of an entry."""
+    """Return the facts about an entry that the status records."""
     return EntryFacts(
         display_id=entry.display_id[:DISPLAY_ID_CHARS],
         name=(entry.name or "")[:1024],
@@ -44,7 +44,7 @@ def entry_facts(entry: Entry) -> EntryFacts:
 
 
 def entry_checksum(entry: Entry) -> str:
-    """Return the SHA-256 of the entry's JSON without modifiedAt, which a canvas's own changes move."""
+    """Return the SHA-256 of the entry's JSON without modifiedAt, which also changes with a canvas."""
     stable = {name: value for name, value in entry.raw.items() if name != "modifiedAt"}
     text = json.dumps(stable, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
     return "sha256:" + hashlib.sha256(text.encode()).hexdigest()
@@ -58,7 +58,7 @@ def build_order(
     url: SecretStr,
     settings: ControllerSettings,
 ) -> Order:
-    """Return the order of the attempt in progress; `sizes` are those of attachments, where they were asked for."""
+    """Return the order of the attempt in progress; `sizes` are those of the attachments, in bytes, as far as known."""
     attempt = package.status.attempt
     if attempt is None:
         raise ValueError("an order needs an attempt")

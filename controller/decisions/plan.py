@@ -1,7 +1,7 @@
-"""What is to be done about one EntryPackage: a pure function of what was observed.
+"""The plan for one EntryPackage: a pure function of an observation.
 
-`plan` returns the one next action, or how long to wait. The executor carries it out and observes again, so that every
-decision is made on what is written, and a process that dies anywhere is followed by one that decides the same.
+`plan` returns the one next action, or how long to wait. The executor carries it out and observes again. So every
+decision rests on what is written, and after a crash at any point another process decides the same.
 """
 
 from __future__ import annotations
@@ -27,75 +27,75 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class ExportSeen:
-    """What this process knows of the export in progress and does not write down: Benchling's last answer."""
+    """This process's knowledge of the export in progress that is not in the status: Benchling's last answer."""
 
     asked: bool = False
-    """The request for the recorded intent was made by this very process, so its outcome is known or will be."""
+    """Whether this process requested the export of the recorded intent, so that the outcome is known or will be."""
     task: str | None = None
-    """What Benchling answered to that request, as long as it is not written."""
+    """The task that Benchling answered with, until its id is written."""
     ready: bool = False
-    """The archive can be fetched."""
+    """Whether the archive can be fetched."""
     next_poll: datetime | None = None
-    """When it is looked at next; None: now."""
+    """When the export is polled next; None means now."""
     blocked: Blocked | None = None
-    """Why looking does not work at present."""
+    """Why polling does not work at present."""
 
 
 @dataclass(frozen=True, slots=True)
 class Observation:
-    """Everything that the decision depends on."""
+    """Everything that a decision depends on."""
 
     package: EntryPackage
     jobs: tuple[JobView, ...] = ()
-    """All Jobs of this object, read before the object itself."""
+    """All Jobs of the object, read before the object itself."""
     pods: tuple[PodView, ...] = ()
-    """Their pods."""
+    """The pods of the attempt in progress, once it has a Job."""
     order_present: bool = False
-    """All Secrets of the recorded order exist."""
+    """Whether all Secrets of the recorded order exist."""
     export: ExportSeen = field(default_factory=ExportSeen)
     holder: str = ""
-    """What of another attempt holds the destination, such as ``pod x`` or ``job y``; empty: nothing."""
+    """The pod or Job of another attempt that holds the destination, such as ``pod x``; empty if none does."""
     held_since: datetime | None = None
     has_capacity: bool = True
-    """Another export may be started now."""
+    """Whether another export may be started now."""
     credential_version: str = ""
-    """Which credentials are in use; empty if that is not known."""
+    """The version of the credentials in use; empty if it is unknown."""
     benchling_back: datetime | None = None
-    """When Benchling came back, or was given other credentials, for the last time."""
+    """When Benchling last came back or the credentials last changed."""
 
 
 @dataclass(frozen=True, slots=True)
 class WriteStatus:
-    """Bring conditions and marks up to date."""
+    """Bring the conditions and the pending mark up to date."""
 
     status: Status
 
 
 @dataclass(frozen=True, slots=True)
 class BeginAttempt:
-    """Read the entry, write the intent, ask for the export."""
+    """Read the entry, write the intent, request the export."""
 
 
 @dataclass(frozen=True, slots=True)
 class ReuseExport:
-    """Begin the next attempt with the archive that is there."""
+    """Begin the next attempt with the archive of the last one."""
 
 
 @dataclass(frozen=True, slots=True)
 class RenewExport:
-    """Ask for the export again: what became of the last request is unknown."""
+    """Request the export again, because the outcome of the last request is unknown."""
 
 
 @dataclass(frozen=True, slots=True)
 class RecordTask:
-    """Write the task's id: it could not be written when Benchling gave it."""
+    """Write the id of the task, which could not be written when Benchling gave it."""
 
     task: str
 
 
 @dataclass(frozen=True, slots=True)
 class PollExport:
-    """Look at the export."""
+    """Poll the export."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +105,7 @@ class MakeOrder:
 
 @dataclass(frozen=True, slots=True)
 class CreateJob:
-    """Create the attempt's Job, or adopt it, once nobody else holds the destination."""
+    """Create or adopt the attempt's Job, if no other attempt holds the destination."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +123,7 @@ class FailAttempt:
     message: str
     touched: bool = False
     progress: int = 0
-    """How far it came, in steps (`Report.progress`)."""
+    """How far the packager came, in steps (`Report.progress`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,16 +135,17 @@ class DeleteJob:
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """Nothing to do before that time (None: before something changes)."""
+    """Do nothing until that time; None means until something changes."""
 
     until: datetime | None = None
     for_capacity: bool = False
-    """It is only Benchling's limit of exports at once that holds it up."""
+    """Whether only Benchling's limit of exports holds the attempt up."""
 
 
 BACK_SECONDS: Final = 30.0
+"""Over how long the attempts that one outage held up are spread after it."""
 CAPACITY_SECONDS: Final = 2.0
-"""Between two looks whether another export may be started."""
+"""Between two checks whether another export may be started."""
 
 Step = (
     WriteStatus
@@ -159,7 +160,7 @@ Step = (
     | FailAttempt
     | DeleteJob
 )
-"""What is carried out."""
+"""An action that is carried out."""
 
 Action = Step | Wait
 
@@ -175,11 +176,11 @@ def plan(observation: Observation, now: datetime, timing: Timing) -> Action:
             FailureClass.NAME_MISMATCH,
             f"The name that belongs to spec.entryId is {wanted}. Delete this object and create that one.",
         )
-        return _say(observation, now, blocked) or Wait()
-    return _say(observation, now, _blocked(observation, now, timing)) or _act(observation, now, timing)
+        return _update_conditions(observation, now, blocked) or Wait()
+    return _update_conditions(observation, now, _blocked(observation, now, timing)) or _act(observation, now, timing)
 
 
-def _say(observation: Observation, now: datetime, blocked: Blocked | None) -> WriteStatus | None:
+def _update_conditions(observation: Observation, now: datetime, blocked: Blocked | None) -> WriteStatus | None:
     status = summarize(observation.package, now, blocked=blocked)
     return WriteStatus(status) if status != observation.package.status else None
 
@@ -258,14 +259,14 @@ def _start(observation: Observation, now: datetime, timing: Timing) -> Action:
 
 
 def _when_there_is_capacity(action: BeginAttempt | RenewExport, observation: Observation, now: datetime) -> Action:
-    """Hold a request for an export back here, where it costs nothing, rather than in the client's queue."""
+    """Hold a request for an export back here, where waiting costs nothing, rather than in the client's queue."""
     return action if observation.has_capacity else Wait(now + timedelta(seconds=CAPACITY_SECONDS), for_capacity=True)
 
 
 def _next_try(observation: Observation, planned: datetime) -> datetime:
-    """Return when a failed attempt is tried again: as planned, or sooner if what it failed for has come back.
+    """Return when a failed attempt is tried again: as planned, or sooner if the cause of its failure is gone.
 
-    Those that were held up by one outage come back spread over `BACK_SECONDS`, each at a place of its own.
+    Attempts that one outage held up are spread over `BACK_SECONDS`.
     """
     status, back = observation.package.status, observation.benchling_back
     if status.attempt is None or status.attempt.failure is None:
@@ -312,13 +313,13 @@ def _watch_job(observation: Observation, attempt: Attempt, now: datetime, timing
         return FailAttempt(FailureClass.REPORT_LOST, f"Job {name} is gone and its report was not read.", touched=True)
     if job.is_finished:
         return _conclude(read_outcome(job, list(observation.pods), attempt.order_digest or ""))
-    # A finished pod has started as well: its Job says so only a moment later.
+    # A finished pod counts as started, because its Job is marked as finished only a moment later.
     pods = [pod for pod in observation.pods if pod.job_name == job.name]
     if not any(pod.started or pod.is_finished for pod in pods):
         start_by = job.created_at + timedelta(seconds=timing.pod_start_deadline_seconds)
         if start_by > now:
             return Wait(start_by)
-        # A pod that is gone may have run before it was deleted by force.
+        # A pod that is gone may have run and written before it was deleted by force.
         return FailAttempt(FailureClass.POD_NEVER_STARTED, _why_not_started(pods), touched=not pods)
     end_by = job.created_at + timedelta(seconds=timing.running_deadline_seconds + 60)
     if end_by <= now:

@@ -1,4 +1,4 @@
-"""How the status changes at each step of an attempt. Pure: a status goes in, the next one comes out."""
+"""The changes of the status at each step of an attempt. Pure: each function returns the next status."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class PendingTriggers:
-    """What has been asked for and not been taken."""
+    """The triggers that no attempt has taken."""
 
     event: Trigger | None
     request: Trigger | None
 
     def __bool__(self) -> bool:
-        """Whether there is any."""
+        """Whether any trigger waits."""
         return self.event is not None or self.request is not None
 
 
@@ -54,9 +54,10 @@ def pending_triggers(package: EntryPackage) -> PendingTriggers:
 
 
 def begin(package: EntryPackage, facts: EntryFacts | None, now: datetime) -> Status:
-    """Take both slots and state the intent to export; the caller asks Benchling only after this is written.
+    """Return the status of a new attempt that takes both triggers and states the intent to export.
 
-    `facts` is the entry as read just now: its modifiedAt is what the export will cover. None if it could not be read.
+    The export is requested only after this status is written. `facts` is the entry as read just now, whose modifiedAt
+    the export will cover; None if the entry could not be read.
     """
     status, waiting = package.status, pending_triggers(package)
     covers = facts.modified_at if facts is not None else None
@@ -75,7 +76,7 @@ def begin(package: EntryPackage, facts: EntryFacts | None, now: datetime) -> Sta
 
 
 def begin_again_with_same_export(package: EntryPackage, now: datetime) -> Status:
-    """Make the next attempt of the archive that is there already; it keeps trigger and taken ids."""
+    """Return the status of a new attempt with the archive of the last one; it keeps trigger and taken ids."""
     old = package.status.attempt
     if old is None or old.export is None:
         raise ValueError("there is no export to use again")
@@ -99,7 +100,7 @@ def _next_attempt(package: EntryPackage, waiting: PendingTriggers, now: datetime
         touched=old.touched if old else False,
         tries=0 if starts_over or old is None else old.tries,
         delays=0 if starts_over or old is None else old.delays,
-        # What newer triggers ask for may be another set of files: progress is measured anew.
+        # A newer trigger may stand for other files, so progress is measured anew.
         progress=0 if waiting or old is None else old.progress,
         re_exports=0 if waiting or old is None else old.re_exports,
     )
@@ -118,18 +119,18 @@ def canvas_of(trigger: Trigger | None) -> str | None:
 
 
 def renew_export(status: Status, facts: EntryFacts, now: datetime) -> Status:
-    """State a new intent for the same attempt, since the outcome of the last one is unknown or gone."""
+    """Return the status with a new intent of the same attempt; the export of the last intent is unknown or gone."""
     export = ExportRecord(intent_time=now, covers_modified_at=facts.modified_at)
     return _with_attempt(status, export=export, order_digest=None, order_parts=None).model_copy(update={"entry": facts})
 
 
 def record_task(status: Status, task_id: str) -> Status:
-    """Note Benchling's task."""
+    """Return the status with the id of Benchling's task."""
     return _with_attempt(status, export=_export(status).model_copy(update={"task_id": task_id}))
 
 
 def record_order(status: Status, digest: str, parts: int, entry: EntryFacts, checksum: str, now: datetime) -> Status:
-    """Note which order is about to be written into Secrets."""
+    """Return the status with the order that is about to be written into Secrets."""
     export = _export(status)
     return _with_attempt(
         status,
@@ -141,12 +142,12 @@ def record_order(status: Status, digest: str, parts: int, entry: EntryFacts, che
 
 
 def record_job(status: Status, job: JobRef) -> Status:
-    """Note the attempt's Job."""
+    """Return the status with the attempt's Job."""
     return _with_attempt(status, job=job)
 
 
 def succeed(status: Status, report: Report, packed: PackedPackage, now: datetime, retry: RetrySettings) -> Status:
-    """Store the package; an incomplete one keeps the attempt, to export again later."""
+    """Return the status with the new package. If it is incomplete, the attempt is kept, to export again later."""
     attempt = _attempt(status)
     package = Package(
         uri=packed.uri,
@@ -183,7 +184,7 @@ def _repeat_when_incomplete(attempt: Attempt, report: Report, now: datetime, ret
             "re_exports": attempt.re_exports + 1,
             "next_attempt_time": now + timedelta(seconds=pause),
             "notify_always": False,
-            # There is a whole package again, so what failed before it is over.
+            # A package was made, so earlier failures no longer count.
             "touched": False,
             "tries": 0,
             "delays": 0,
@@ -204,11 +205,11 @@ def fail(
     progress: int = 0,
     credentials: str = "",
 ) -> Status:
-    """End the attempt as failed and say when it is tried again; `spread` in [0, 1) is the jitter.
+    """Return the status of a failed attempt with the time of its next try; `spread` in [0, 1) is the jitter.
 
-    `progress` is how far the packager came (`Report.progress`). An attempt that came further than any before it starts
-    the row of failures over where that is forgiven; as an entry's files are finite, this cannot go on for ever.
-    `credentials` is the version of those in use; one that was refused is remembered, for others end the wait.
+    `progress` is how far the packager came (`Report.progress`). If the failure class forgives progress, an attempt
+    that came further than any before it resets the count of failures. Files are finite, so this cannot go on for ever.
+    `credentials` is the version in use. A refused version is recorded, because other credentials end the wait.
     """
     policy, attempt = POLICIES[failure], _attempt(status)
     progressed = policy.forgives_progress and progress > attempt.progress
@@ -239,9 +240,9 @@ def fail(
 def may_reuse_export(attempt: Attempt) -> bool:
     """Whether the next attempt may pack the archive that this one had.
 
-    An address that is over or leads nowhere is asked for afresh once; if that led no further either, the fault may be
-    the export's own, and the entry is exported anew. A given-up attempt is looked at again long after Benchling has
-    let go of its archive.
+    An address that expired or cannot be reached is requested anew once. If that does not help either, the export
+    itself may be at fault, and the entry is exported anew. A given-up attempt is tried again long after Benchling has
+    deleted its archive.
     """
     export = attempt.export
     if (

@@ -1,4 +1,4 @@
-"""Kubernetes Events: one object per (resource, reason, attempt), counted on repeat. Losing one is no failure."""
+"""Kubernetes Events: one object for each resource, reason and attempt, with a count of repeats."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ MESSAGE_CHARS: Final = 1024
 
 
 class EventRecorder:
-    """Posts Events in one namespace."""
+    """Posts Events in one namespace. A failure to post is only logged."""
 
     def __init__(self, kubernetes: Kubernetes, namespace: str, instance: str) -> None:
-        """Post as this instance of the controller."""
+        """`instance` names this process in the Events."""
         self._kubernetes = kubernetes
         self._namespace = namespace
         self._instance = instance
 
     async def post(self, package: EntryPackage, reason: str, message: str, *, warning: bool = False) -> None:
-        """Post or count an Event; what goes wrong is only logged."""
+        """Post an Event, or raise the count of the one that exists."""
         attempt = package.status.attempts
         facts = f"{package.metadata.uid}/{reason}/{attempt}"
         name = f"{package.metadata.name[:230]}.{hashlib.sha256(facts.encode()).hexdigest()[:16]}"

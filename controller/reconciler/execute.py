@@ -1,4 +1,4 @@
-"""Carries out the planned action: intent is written before effect, and what exists is adopted."""
+"""Carries out the planned action. An intent is written before its effect, and objects that exist are adopted."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Executor:
-    """Does what was planned, through the guarded client: nothing is written without the Lease."""
+    """Carries out actions. Its Kubernetes client is guarded: nothing is written without the Lease."""
 
     store: StatusStore
     exporting: Exporting
@@ -50,7 +50,7 @@ class Executor:
         monotonic: Callable[[], float],
         credential_version: Callable[[], str],
     ) -> Self:
-        """Put the parts together; `random` is for jitter, `monotonic` a clock in seconds."""
+        """Return an executor with its parts; `random` gives jitter, `monotonic` is a clock in seconds."""
         store = StatusStore(kubernetes, settings.namespace, in_flight)
         order_secrets = OrderSecrets(kubernetes, settings.namespace)
         outcomes = Outcomes(store, order_secrets, events, settings.retry, random, credential_version)
@@ -60,7 +60,11 @@ class Executor:
         return cls(store, exporting, job_steps, outcomes, order_secrets)
 
     async def execute(self, action: plan.Step, seen: plan.Observation) -> None:
-        """Carry out one action; raises `ConflictError` if it was overtaken and `KubernetesError` to try again."""
+        """Carry out one action.
+
+        Raises `ConflictError` or `StaleError` if the object changed meanwhile, another `KubernetesError` if the action
+        must be tried again.
+        """
         package = seen.package
         metrics.ACTIONS.labels(type(action).__name__).inc()
         match action:
@@ -94,15 +98,15 @@ class Executor:
                 assert_never(action)
 
     async def poll(self, package: EntryPackage) -> bool:
-        """Look at the export; return whether anything but the time of the next look has changed."""
+        """Poll the export; return whether anything except the time of the next poll has changed."""
         return await self.exporting.poll(package)
 
     def forget(self, package: EntryPackage) -> None:
-        """Stop counting the export of an attempt that is given up or of an object that is gone."""
+        """Stop counting the export of an attempt that has failed or of an object that is gone."""
         attempt = package.status.attempt
         self.exporting.forget(attempt.export.task_id if attempt is not None and attempt.export is not None else None)
 
     async def _delete_job(self, package: EntryPackage, action: plan.DeleteJob) -> None:
-        """Delete the order before the Job: while the Job is there, it tells that the order is to go."""
+        """Delete the order Secrets before the Job: after a crash in between, the Job still shows what to delete."""
         await self.order_secrets.delete(package, action.job.attempt)
         await self.store.kubernetes.delete(JOBS, self.store.namespace, action.job.name, uid=action.job.uid)

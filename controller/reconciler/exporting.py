@@ -1,4 +1,4 @@
-"""From a trigger to an archive: the entry is read, the export asked for and looked at."""
+"""The steps from a trigger to an archive: read the entry, request the export, poll it."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class Exporting:
-    """Has entries exported."""
+    """Begins and polls exports."""
 
     store: StatusStore
     benchling: BenchlingClient
@@ -40,16 +40,16 @@ class Exporting:
     _beginning: int = 0
 
     def has_capacity(self, kept: int = 0) -> bool:
-        """Whether another export may be started, those counted that are about to be and `kept` others."""
+        """Whether another export may be started besides `kept` others and those that are about to be requested."""
         return self.benchling.free_exports > self._beginning + kept
 
     def forget(self, task: str | None) -> None:
-        """Stop counting an export that nobody looks at any more."""
+        """Stop counting an export that is no longer polled."""
         if task is not None:
             self.benchling.forget_export(task)
 
     async def begin(self, package: EntryPackage) -> None:
-        """Read the entry, write the intent, ask for the export."""
+        """Read the entry, write the intent, request the export."""
         self._beginning += 1
         try:
             begun = await self._read_and_write_intent(package)
@@ -61,7 +61,7 @@ class Exporting:
     async def _read_and_write_intent(self, package: EntryPackage) -> EntryPackage | None:
         now = datetime.now(UTC)
         try:
-            entry = await self.benchling.get_entry(package.spec.entry_id, priority=self._urgency(package))
+            entry = await self.benchling.get_entry(package.spec.entry_id, priority=self._priority(package))
         except BenchlingFailure as failure:
             await self.outcomes.fail_unread(package, failure, now)
             return None
@@ -78,9 +78,9 @@ class Exporting:
         return package
 
     async def renew(self, package: EntryPackage) -> None:
-        """The intent of an earlier process has an unknown outcome: ask again and count the orphan."""
+        """Request the export again, because the outcome of an earlier request is unknown; count the orphan."""
         try:
-            entry = await self.benchling.get_entry(package.spec.entry_id, priority=self._urgency(package))
+            entry = await self.benchling.get_entry(package.spec.entry_id, priority=self._priority(package))
         except BenchlingFailure as failure:
             await self.outcomes.fail(package, failure.failure, failure.message)
             return
@@ -95,23 +95,23 @@ class Exporting:
         await self._ask(package)
 
     async def _ask(self, package: EntryPackage) -> None:
-        """Ask for the export whose intent has just been written."""
+        """Request the export whose intent has just been written."""
         tracked, attempt = self.store.tracked(package), current_attempt(package)
         tracked.asked_for = attempt.export.intent_time if attempt.export is not None else None
         try:
             tracked.task = await self._start(package)
         finally:
             if tracked.task is None:
-                # Nothing is waited for any more, however it ended: what was not written is asked for again.
+                # Without an answer nothing is awaited, however the request ended: the export is requested again.
                 tracked.asked_for = None
         if tracked.task is not None:
             self.polls.schedule_poll(package)
             await self.record_task(package, tracked.task)
 
     async def _start(self, package: EntryPackage) -> str | None:
-        """Ask, and return the task's id; None if there is none, which is recorded as a failure."""
+        """Request the export and return the id of its task; None after a failure, which is recorded."""
         try:
-            return str(await self.benchling.start_export(package.spec.entry_id, priority=self._urgency(package)))
+            return str(await self.benchling.start_export(package.spec.entry_id, priority=self._priority(package)))
         except ExportOutcomeUnknown as failure:
             metrics.ORPHANED_EXPORTS.inc()
             await self.outcomes.fail(package, failure.failure, failure.message)
@@ -120,15 +120,15 @@ class Exporting:
         return None
 
     async def record_task(self, package: EntryPackage, task: str) -> None:
-        """Write the task's id. It stays noted until that is done, because Benchling cannot be asked for it again."""
+        """Write the id of the task. It is kept in memory until then, because Benchling does not give it again."""
         await self.store.record(package, lambda status: transitions.record_task(status, task))
         self.store.tracked(package).task = None
 
     async def poll(self, package: EntryPackage) -> bool:
-        """Look at the export; return whether anything but the time of the next look has changed."""
+        """Poll the export; return whether anything except the time of the next poll has changed."""
         tracked, attempt = self.store.tracked(package), current_attempt(package)
         if attempt.export is None or attempt.export.task_id is None:
-            raise ValueError("there is no export to look at")
+            raise ValueError("there is no export to poll")
         try:
             answer = await self.benchling.get_task(TaskId(attempt.export.task_id), priority=Priority.POLL)
         except BenchlingFailure as failure:
@@ -152,7 +152,7 @@ class Exporting:
                 assert_never(answer)
         return True
 
-    def _urgency(self, package: EntryPackage) -> Priority:
+    def _priority(self, package: EntryPackage) -> Priority:
         request = transitions.pending_triggers(package).request
         attempt = package.status.attempt
         asked = request is not None or (attempt is not None and attempt.notify_always)

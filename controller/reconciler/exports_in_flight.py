@@ -1,7 +1,7 @@
-"""What the leader knows and does not write down: exports being looked at, and its own last writes.
+"""The leader's memory: exports that are being polled, and its own last writes. None of it is written to Kubernetes.
 
-All of it can be lost: a new leader asks again. What outlives the loss of the Lease is an answer that is not written
-yet, because Benchling cannot be asked for it a second time.
+All of it may be lost, since a new leader asks again. Only an answer that is not yet written outlives the loss of the
+Lease, because Benchling does not give it a second time.
 """
 
 from __future__ import annotations
@@ -22,27 +22,29 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class TrackedExport:
-    """What is known of one object's attempt."""
+    """The leader's knowledge of one attempt and its export."""
 
     uid: str
     attempt: int
     asked_for: datetime | None = None
-    """The intent whose request this process made."""
+    """The time of the intent whose export this process requested."""
     task: str | None = None
-    """Benchling's answer to that request, until it is written."""
+    """The task that Benchling answered with, until its id is written."""
     url: SecretStr | None = None
-    """The archive's address, as last answered."""
+    """The archive's address in Benchling's last answer."""
     next_poll: float | None = None
-    """When it is asked next, by the monotonic clock in seconds."""
+    """When the export is polled next, in seconds of the monotonic clock; None means now."""
     blocked: Blocked | None = None
-    """Why looking does not work at present."""
+    """Why polling does not work at present."""
     holder: str = ""
+    """The pod or Job of another attempt that holds the destination; empty if none does."""
     held_since: datetime | None = None
+    """When the holder was first seen."""
     polled_package: EntryPackage | None = None
-    """Set while nothing but a look at the export is due: the object as it was."""
+    """The object as it was read last; set while nothing except a poll of the export is due."""
 
     def export_seen(self, package: EntryPackage, now: datetime, monotonic: float) -> ExportSeen:
-        """Return what the plan may know of it."""
+        """Return the part of it that the plan depends on."""
         attempt = package.status.attempt
         intent = attempt.export.intent_time if attempt is not None and attempt.export is not None else None
         pause = None if self.next_poll is None else self.next_poll - monotonic
@@ -58,38 +60,38 @@ class TrackedExport:
 
 @dataclass(slots=True)
 class ExportsInFlight:
-    """The notes by key (the object's name), and the newest resourceVersion that this process wrote of each."""
+    """The tracked export, the last written resourceVersion and the wait for capacity of each key (an object's name)."""
 
     _tracked: dict[str, TrackedExport] = field(default_factory=dict)
     _written: dict[str, str] = field(default_factory=dict)
     _waiting_for_capacity: dict[str, Urgency] = field(default_factory=dict)
 
     def tracked(self, key: str, uid: str, attempt: int) -> TrackedExport:
-        """Return the tracked export of this very attempt, a blank one if the last was of another."""
+        """Return the tracked export of this attempt; a blank one if none of this attempt is known."""
         known = self._tracked.get(key)
         if known is None or known.uid != uid or known.attempt != attempt:
             known = self._tracked[key] = TrackedExport(uid, attempt)
         return known
 
     def polled_only(self, key: str) -> TrackedExport | None:
-        """Return the tracked export if nothing but a look at the export is due for this key."""
+        """Return the tracked export if nothing except a poll is due for this key, else None."""
         tracked = self._tracked.get(key)
         return tracked if tracked is not None and tracked.polled_package is not None else None
 
     def invalidate(self, key: str) -> None:
-        """The object changed: a look alone will not do."""
+        """Record that the object changed, so that a poll alone does not suffice."""
         self._waiting_for_capacity.pop(key, None)
         if (tracked := self._tracked.get(key)) is not None:
             tracked.polled_package = None
 
     def forget(self, key: str) -> None:
-        """The object is gone."""
+        """Drop everything about an object that is gone."""
         self._tracked.pop(key, None)
         self._written.pop(key, None)
         self._waiting_for_capacity.pop(key, None)
 
     def clear(self) -> None:
-        """Leadership ended: keep nothing but answers that could not be written."""
+        """Drop everything except answers that could not be written; called when leading begins."""
         self._tracked = {
             key: TrackedExport(tracked.uid, tracked.attempt, asked_for=tracked.asked_for, task=tracked.task)
             for key, tracked in self._tracked.items()
@@ -99,27 +101,27 @@ class ExportsInFlight:
         self._waiting_for_capacity.clear()
 
     def set_waiting_for_capacity(self, key: str, urgency: Urgency) -> None:
-        """Only the limit of exports at once holds this object up."""
+        """Record that an object waits only for capacity for another export."""
         self._waiting_for_capacity[key] = urgency
 
     def urgency_waiting_for_capacity(self, key: str) -> Urgency | None:
-        """Return its urgency if nothing but room is missing, as far as is known."""
+        """Return the urgency of an object that waits only for capacity; None if it does not."""
         return self._waiting_for_capacity.get(key)
 
     def count_more_urgent(self, urgency: Urgency) -> int:
-        """Return how many wait for room with a higher urgency."""
+        """Return how many objects wait for capacity with a higher urgency."""
         return sum(1 for other in self._waiting_for_capacity.values() if other < urgency)
 
     def record_write(self, key: str, version: str) -> None:
-        """Remember our own write, so that its echo on the watch is no news."""
+        """Record the version that this process wrote, so that its echo on the watch is ignored."""
         self._written[key] = version
 
     def is_own_write(self, key: str, version: str) -> bool:
-        """Whether that version is our own last write."""
+        """Whether a version is the last one that this process wrote."""
         return self._written.get(key) == version
 
     def export_ages(self, now: datetime) -> list[float]:
-        """Return for how many seconds each export that is being looked at has been in the making."""
+        """Return the age in seconds of each export that is being polled."""
         exports = [
             tracked.polled_package.status.attempt.export
             for tracked in self._tracked.values()
@@ -128,5 +130,5 @@ class ExportsInFlight:
         return [max(0.0, (now - export.intent_time).total_seconds()) for export in exports if export is not None]
 
     def count_polled(self) -> int:
-        """Return how many exports are being looked at."""
+        """Return how many exports are being polled."""
         return sum(1 for tracked in self._tracked.values() if tracked.polled_package is not None)

@@ -1,4 +1,4 @@
-"""From an archive to a packager at work: the order, its Secrets and the Job."""
+"""The steps from an archive to a running packager: the order, its Secrets and the Job."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ HOLDER_PAUSE_SECONDS: Final = 2.0
 
 @dataclass(frozen=True, slots=True)
 class JobSteps:
-    """Makes orders and Jobs."""
+    """Writes orders and creates Jobs."""
 
     store: StatusStore
     benchling: BenchlingClient
@@ -55,15 +55,15 @@ class JobSteps:
     monotonic: Callable[[], float]
 
     async def make_order(self, package: EntryPackage) -> None:
-        """Write the order into Secrets; what the API server refuses for good ends the attempt."""
+        """Write the order into Secrets; a final refusal by the API server ends the attempt."""
         await self._or_fail(package, self._make_order)
 
     async def create_job(self, package: EntryPackage) -> None:
-        """Create or adopt the Job once the destination is free; a refusal for good ends the attempt."""
+        """Create or adopt the Job if the destination is free; a final refusal by the API server ends the attempt."""
         await self._or_fail(package, self._create_job)
 
     async def _or_fail(self, package: EntryPackage, step: Callable[[EntryPackage], Awaitable[None]]) -> None:
-        """Take a step; what will not pass by itself ends the attempt: a quota, an admission rule, a wrong setting."""
+        """Take a step; a lasting refusal ends the attempt, such as by a quota, an admission rule or a wrong setting."""
         try:
             await step(package)
         except Failure as failure:
@@ -109,7 +109,7 @@ class JobSteps:
         await self.order_secrets.write(package, attempt, encoded)
 
     async def _attachment_sizes(self, entry: Entry) -> dict[str, int]:
-        """Return the sizes of the entry's attachments, by which those that an export lacks are told; one call each."""
+        """Return the sizes of the entry's attachments, which show which ones an export lacks; one call for each."""
         sizes = {}
         for file_id in entry.external_file_ids():
             with contextlib.suppress(NotFound):
@@ -143,7 +143,7 @@ class JobSteps:
     async def _destination_is_free(
         self, package: EntryPackage, attempt: Attempt, destination: str, tracked: TrackedExport
     ) -> bool:
-        """Whether no other attempt may still write there; asks the API server, not a cache."""
+        """Whether no other attempt can still write to the destination; reads the API server, not a cache."""
         selector = f"{identity.LABEL_DESTINATION}={destination}"
         ours = (package.metadata.uid, attempt.number)
         jobs = [

@@ -1,4 +1,4 @@
-"""The loop: take a key, observe, plan, execute, until there is nothing to do but wait."""
+"""The loop: take a key, observe, plan and execute until nothing is left to do except wait."""
 
 from __future__ import annotations
 
@@ -28,14 +28,15 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 STEPS: Final = 24
-"""More steps in one visit than any attempt has; a loop that goes on beyond them is a defect."""
+"""More steps in one visit than any attempt has; a visit that needs more is a defect."""
 CONFLICT_SECONDS: Final = 0.2
 BACKOFF_SECONDS: Final = (1.0, 2.0, 5.0, 10.0, 30.0, 60.0)
+"""Until the next visit, by how many visits to the object have failed in a row."""
 
 
 @dataclass(slots=True)
 class Reconciler:
-    """Works on keys from the queue while this process leads."""
+    """Visits the objects whose keys the queue gives, while this process leads."""
 
     queue: WorkQueue
     observer: Observer
@@ -47,13 +48,13 @@ class Reconciler:
     _draining: bool = False
 
     async def run(self) -> None:
-        """Run the workers until cancelled; raises `NotLeadingError` in a group once the Lease is lost."""
+        """Run the workers until cancelled; raises an exception group with `NotLeadingError` when the Lease is lost."""
         async with asyncio.TaskGroup() as workers:
             for _ in range(self.settings.workers):
                 workers.create_task(self._work())
 
     async def drain(self) -> None:
-        """Take no more keys and return when nothing is being worked on."""
+        """Take no more keys, and return when no visit is under way."""
         self._draining = True
         while self._visits:
             await asyncio.wait(set(self._visits))
@@ -73,7 +74,7 @@ class Reconciler:
                 metrics.QUEUE_DEPTH.set(len(self.queue))
 
     async def _visit(self, key: str) -> None:
-        """Visit one object; whatever goes wrong is logged and tried again later, but the loss of the Lease."""
+        """Visit one object. Every failure leads to a later visit, except the loss of the Lease, which is raised."""
         started = time.monotonic()
         try:
             await self._reconcile(key)
@@ -93,7 +94,7 @@ class Reconciler:
             log.warning("the API server refused or was away", extra={"entrypackage": key, "why": str(error)})
             self._retry_later(key)
         except Exception:
-            # The supervisor: a defect in the handling of one object must not end the work on all others.
+            # A defect in the handling of one object must not end the work on all others.
             metrics.RECONCILES.labels("defect").inc()
             log.exception("a defect", extra={"entrypackage": key})
             self._retry_later(key)
@@ -126,7 +127,7 @@ class Reconciler:
         raise RuntimeError(f"{key} did not come to rest in {STEPS} steps")
 
     def _waits_for_capacity(self, key: str) -> bool:
-        """Put a key back that only waits for another export's end, without asking anybody."""
+        """Put back a key that waits only for capacity, without a request; return whether it was put back."""
         urgency = self.in_flight.urgency_waiting_for_capacity(key)
         if urgency is None or self.executor.exporting.has_capacity(self.in_flight.count_more_urgent(urgency)):
             return False
@@ -134,9 +135,9 @@ class Reconciler:
         return True
 
     async def _poll_only(self, key: str) -> bool:
-        """Look at the export if that is all that is due, without a word to the API server.
+        """Poll the export if nothing else is due, without a request to the API server.
 
-        Returns whether that was all; False: something is new, or more than a look is due.
+        Returns whether that sufficed; False if there is news or if more than a poll is due.
         """
         tracked = self.in_flight.polled_only(key)
         if tracked is None or tracked.polled_package is None or tracked.next_poll is None:

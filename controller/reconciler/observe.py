@@ -1,4 +1,4 @@
-"""Reads everything that a decision about one object depends on, straight from the API server."""
+"""Reads everything that a decision about one object depends on from the API server."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ if TYPE_CHECKING:
 
 
 class UnreadableObjectError(Exception):
-    """An EntryPackage that this release cannot read; the text names the members."""
+    """An EntryPackage that this release cannot read; the message names its members."""
 
 
 class Observer:
-    """Makes observations in one namespace."""
+    """Observes the objects of one namespace. It uses no cache, so that no decision rests on an old version."""
 
     def __init__(
         self,
@@ -39,7 +39,6 @@ class Observer:
         recovery: Recovery,
         has_capacity: Callable[[], bool],
     ) -> None:
-        """Read through this client; never from a cache, so that no decision rests on an old version."""
         self._kubernetes = kubernetes
         self._namespace = namespace
         self._in_flight = in_flight
@@ -56,9 +55,9 @@ class Observer:
         return parse_package(body)
 
     async def observe(self, key: str, now: datetime, monotonic: float) -> Observation | None:
-        """Return the observation, or None if the object is gone.
+        """Return the observation, or None if the object is gone. `monotonic` is the present time of that clock.
 
-        Jobs are read before the object that their fate is decided by.
+        The object is read again after its Jobs: a Job is judged by a status that is not older than itself.
         """
         package = await self.read(key)
         if package is None:
@@ -98,7 +97,7 @@ class Observer:
 
 
 def parse_package(body: object) -> EntryPackage:
-    """Read an EntryPackage; raises `UnreadableObjectError`."""
+    """Return an EntryPackage; raises `UnreadableObjectError`."""
     try:
         return EntryPackage.model_validate(body)
     except ValidationError as error:

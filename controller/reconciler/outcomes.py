@@ -1,4 +1,4 @@
-"""How attempts end: a package is stored or a failure recorded, and both are told."""
+"""The end of attempts: a package is stored or a failure recorded, and both are announced."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Outcomes:
-    """Writes and announces outcomes."""
+    """Writes the outcomes of attempts and announces them in Events, metrics and logs."""
 
     store: StatusStore
     order_secrets: OrderSecrets
@@ -40,6 +40,7 @@ class Outcomes:
     credential_version: Callable[[], str]
 
     async def succeed(self, package: EntryPackage, report: Report) -> None:
+        """Store the package that a report names."""
         packed = report.package
         if packed is None:
             raise ValueError("a successful report names its package")
@@ -61,6 +62,7 @@ class Outcomes:
     async def fail(
         self, package: EntryPackage, failure: FailureClass, message: str, *, touched: bool = False, progress: int = 0
     ) -> None:
+        """End the attempt as failed. An order without a Job is deleted here, another one together with its Job."""
         package = await self.store.record(
             package, lambda status: self._failed(status, failure, message, touched=touched, progress=progress)
         )
@@ -104,7 +106,7 @@ class Outcomes:
         await self.events.post(package, attempt.failure.value, text, warning=True)
 
     async def fail_unread(self, package: EntryPackage, failure: BenchlingFailure, now: datetime) -> None:
-        """The entry could not be read: the attempt takes the triggers and fails in one write."""
+        """Begin an attempt and let it fail in one write, because the entry could not be read."""
         begun = transitions.begin(package, None, now)
         status = self._failed(begun, failure.failure, failure.message)
         await self._announce_failure(await self.store.decide(package, status))

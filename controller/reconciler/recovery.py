@@ -1,4 +1,4 @@
-"""When Benchling, or the way to it, has come back: what waits for it need not wait out its back-off."""
+"""Notices that Benchling answers again or that the credentials changed, so that failed attempts wait no longer."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 CREDENTIAL_CHECK_SECONDS: Final = 20.0
-"""Kubernetes updates a mounted Secret within about a minute; this is how much later it is noticed."""
+"""Between two reads of the credentials. Kubernetes itself updates a mounted Secret within about a minute."""
 
 
 def credential_version(source: CredentialsSource) -> str:
-    """Return a word that changes with the credentials and tells nothing of them; empty if they cannot be read."""
+    """Return a keyed hash of the credentials, which reveals nothing about them; empty if they cannot be read."""
     try:
         credentials = source()
     except SettingsError:
@@ -33,7 +33,7 @@ def credential_version(source: CredentialsSource) -> str:
 
 @dataclass(slots=True)
 class Recovery:
-    """Knows since when Benchling answers again, and which credentials are in use."""
+    """Knows when Benchling last came back (`since`) and which credentials are in use (`version`)."""
 
     source: CredentialsSource
     since: datetime | None = None
@@ -41,16 +41,16 @@ class Recovery:
     _changed: asyncio.Event = field(default_factory=asyncio.Event)
 
     def happened(self) -> None:
-        """Benchling answers again."""
+        """Record that Benchling answers again."""
         self.since = datetime.now(UTC)
         self._changed.set()
 
     async def start(self) -> None:
-        """Look which credentials are in use."""
+        """Read which credentials are in use."""
         self.version = await self._read()
 
     async def wait(self) -> None:
-        """Return when something has recovered: Benchling answers again, or the credentials are others."""
+        """Return when Benchling answers again or the credentials have changed."""
         while True:
             try:
                 async with asyncio.timeout(CREDENTIAL_CHECK_SECONDS):

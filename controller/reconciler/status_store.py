@@ -1,4 +1,4 @@
-"""Writes the status: decisions over the version they were based on, results until they are in."""
+"""Writes the status. A decision is written over the version it is based on; a result is retried until it is written."""
 
 from __future__ import annotations
 
@@ -32,26 +32,29 @@ _UNREACHABLE: Final = Backoff(base_seconds=0.1, cap_seconds=5.0)
 
 
 class StaleError(Exception):
-    """A result belongs to an attempt that is no longer the current one; it is dropped."""
+    """A result belongs to an attempt that is no longer the current one, so it is dropped."""
 
 
 @dataclass(frozen=True, slots=True)
 class StatusStore:
-    """The status of the EntryPackages of one namespace, through the guarded client."""
+    """Writes the status of EntryPackages in one namespace."""
 
     kubernetes: Kubernetes
     namespace: str
     in_flight: ExportsInFlight
 
     def tracked(self, package: EntryPackage) -> TrackedExport:
-        """Return what is known beside the status of the object's attempt."""
+        """Return the leader's memory of the object's attempt."""
         attempt = package.status.attempt
         return self.in_flight.tracked(
             package.metadata.name, package.metadata.uid, attempt.number if attempt is not None else 0
         )
 
     async def put(self, package: EntryPackage, status: Status) -> EntryPackage:
-        """Write a complete status over the version that `package` was read at; raises `ConflictError`."""
+        """Write a complete status over the version that `package` was read at, and return the object as written.
+
+        Raises `ConflictError` if the object has another version.
+        """
         metadata = package.metadata
         body = {
             "apiVersion": API_VERSION,
@@ -71,11 +74,14 @@ class StatusStore:
         return written
 
     async def decide(self, package: EntryPackage, status: Status) -> EntryPackage:
-        """Write what starts something, with the conditions that follow from it; a conflict gives it up."""
+        """Write a status with the conditions that follow from it; a `ConflictError` gives the decision up."""
         return await self.put(package, summarize(package.model_copy(update={"status": status}), datetime.now(UTC)))
 
     async def record(self, package: EntryPackage, change: Callable[[Status], Status]) -> EntryPackage:
-        """Write a result: kept and written again after re-reading, while the attempt and its intent are the same."""
+        """Write a result, again after each conflict or outage, as long as attempt and intent are the same.
+
+        Raises `StaleError` when they are not.
+        """
         current, failures = package, 0
         while True:
             try:
@@ -91,7 +97,7 @@ class StatusStore:
                     current = await self._same(package)
 
     async def _same(self, package: EntryPackage) -> EntryPackage:
-        """Re-read; raises `StaleError` unless uid, attempt, intent and outcome are what they were."""
+        """Return the object read anew; raises `StaleError` unless uid, attempt, intent and outcome are the same."""
         try:
             body = await self.kubernetes.get(ENTRY_PACKAGES, self.namespace, package.metadata.name)
         except NotFoundError:

@@ -1,4 +1,7 @@
-"""What is there, as small projections: fed by the watch, replaced by full lists, because a watch can miss deletes."""
+"""The feed: turns news from the watch and full lists into keys on the work queue.
+
+A watch can miss deletes, so a full list replaces what is known every few minutes.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +28,7 @@ log = logging.getLogger(__name__)
 
 
 def urgency_of(package: EntryPackage) -> Urgency:
-    """Return who waits for this object."""
+    """Return the urgency of an object's next visit, by who waits for it."""
     waiting = pending_triggers(package)
     if waiting.request is not None:
         return Urgency.CLICK if waiting.request.type.startswith("v2.canvas.") else Urgency.MANUAL
@@ -36,26 +39,26 @@ def urgency_of(package: EntryPackage) -> Urgency:
 
 @dataclass(slots=True)
 class Feed:
-    """Turns news from the watch and full lists into keys on the queue."""
+    """Knows which EntryPackages exist, and puts the keys of those with news on the queue."""
 
     kubernetes: Kubernetes
     namespace: str
     queue: WorkQueue
     in_flight: ExportsInFlight
     _known: dict[str, str] = field(default_factory=dict)
-    """uid by name."""
+    """The uid of each EntryPackage that is known to exist, by its name."""
 
     def __len__(self) -> int:
-        """Return how many objects are known."""
+        """Return how many EntryPackages are known to exist."""
         return len(self._known)
 
     def package_changed(self, body: Object, *, deleted: bool) -> None:
-        """Take news of an EntryPackage."""
+        """Take news of an EntryPackage, except the echo of our own last write."""
         metadata = body["metadata"]
         name: str = metadata["name"]
         if deleted:
             self._known.pop(name, None)
-            # The visit finds it gone and forgets what is known of it, the export in the making included.
+            # The visit finds it gone and forgets what is known of it, also its running export.
             self.queue.add(name)
             return
         self._known[name] = metadata["uid"]
@@ -65,7 +68,7 @@ class Feed:
         self._add(name, body)
 
     def job_changed(self, body: Object) -> None:
-        """Take news of one of our Jobs: its owner is to be looked at."""
+        """Take news of one of our Jobs: its owner is visited."""
         for owner in body["metadata"].get("ownerReferences") or []:
             if owner.get("kind") == KIND and owner.get("controller"):
                 self.in_flight.invalidate(owner["name"])
@@ -78,9 +81,9 @@ class Feed:
             log.error("not readable", extra={"entrypackage": name, "why": str(unreadable)})  # noqa: TRY400
 
     async def resync(self) -> None:
-        """Replace what is known by a full list and look at every object; then remove orders that nobody needs."""
+        """Replace what is known by a full list, queue every object, and delete unused order Secrets."""
         before = set(self._known)
-        # Orders first: one that is made while the rest is read belongs to an attempt that is not known yet.
+        # Orders first: a younger order may belong to an attempt that is younger than the list of objects.
         order_secrets = OrderSecrets(self.kubernetes, self.namespace)
         orders = await order_secrets.list_all()
         owners: set[str] = set()

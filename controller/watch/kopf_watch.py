@@ -1,7 +1,7 @@
-"""kopf, the shell: login, watches and their life cycle. Its handlers only pass news on; nothing else imports it.
+"""kopf, the shell: login, watches and their life cycle. Its handlers only pass news on. No other module imports kopf.
 
-No timers, daemons, retries by exception, finalizers or returned values: each of those costs writes for every look, and
-some hang deletion. What is decided and done is in `plan` and `execute`.
+Timers, daemons, retries by exception, finalizers and returned values are not used: each costs writes for every visit,
+and some block deletion. Decisions are made in `controller.decisions` and carried out in `controller.reconciler`.
 """
 
 from __future__ import annotations
@@ -34,28 +34,45 @@ LOGIN_MINUTES: Final = 30
 
 
 def _configure(settings: kopf.OperatorSettings) -> None:
-    # Else kopf kills the process that long after it was told to stop, whatever is still under way in it.
+    # By default kopf kills the whole process 10 minutes after a stop signal, with all work that is under way.
     settings.process.ultimate_exiting_timeout = None
+    # Scanning needs cluster-wide rights on namespaces and definitions; the one namespace is known.
     settings.scanning.disabled = True
+    # The Lease decides who acts. Peering writes objects of its own, has no fencing and pauses all equal peers.
     settings.peering.standalone = True
+    # `EventRecorder` posts the Events and counts repeats; kopf would post each one as a new object.
     settings.posting.enabled = False
-    settings.watching.server_timeout = 290 + random.randrange(20)  # noqa: S311 - spreads reconnects; must be an int
+    # Shorter than most API servers allow, and random, so that controllers do not reconnect all at once. kopf sends the
+    # number as it is, and the API server accepts only whole seconds.
+    settings.watching.server_timeout = 290 + random.randrange(20)  # noqa: S311 - jitter, not secrets
+    # Longer than the server's timeout, so that the client ends only a connection that hangs.
     settings.watching.client_timeout = 330
+    # Twice as patient as other requests: a watch that does not connect is only tried again.
     settings.watching.connect_timeout = 10
+    # The API server sends a bookmark every 60 s, so a stream that is silent for longer is dead.
     settings.watching.inactivity_timeout = 70
+    # kopf's 0.1 s would send ten requests a second to an API server that ends each watch at once.
     settings.watching.reconnect_backoff = 1.0
+    # Without chunks the first list comes as one answer, and both sides hold all of it in memory.
     settings.watching.chunk_size = 500
+    # The filters of kopf's handlers run here: without a selector the API server would send every Job of the namespace.
     settings.watching.label_selectors["batch/v1", "jobs"] = f"{identity.LABEL_MANAGED_BY}={identity.MANAGED_BY}"
+    # The handlers return at once; a limit could only let one object wait for another.
     settings.queueing.worker_limit = None
+    # kopf keeps a task for each object with news; it ends soon after the last news, so that quiet objects cost nothing.
     settings.queueing.idle_timeout = 5.0
+    # The handlers only pass news on, so that nothing is lost when kopf cancels them this soon after a stop.
     settings.queueing.exit_timeout = 2.0
+    # The same limit as for our own client's requests; kopf's 5 minutes would hide an API server that hangs.
     settings.networking.request_timeout = 30
+    # An API server that works accepts a connection at once; without a limit a lost packet costs the whole request time.
     settings.networking.connect_timeout = 5
+    # Half a minute of retries; then the watch fails, the process ends and Kubernetes starts it again.
     settings.networking.error_backoffs = (0.5, 1, 2, 4, 8, 15)
 
 
 def _login_from_pod() -> kopf.ConnectionInfo:
-    # kopf's own login reads the token once; a bound token expires, so it is read anew before that.
+    # kopf's own login reads the token once. A bound token expires, so it is read anew before that.
     host, port = os.environ["KUBERNETES_SERVICE_HOST"], os.environ["KUBERNETES_SERVICE_PORT"]
     if ":" in host:
         host = f"[{host}]"
@@ -68,7 +85,7 @@ def _login_from_pod() -> kopf.ConnectionInfo:
 
 
 class _Relay:
-    """Hands news over to the thread that works with it."""
+    """Passes news from kopf's thread to the event loop of the controller."""
 
     def __init__(self, feed: Feed, loop: asyncio.AbstractEventLoop) -> None:
         self._feed = feed
@@ -82,7 +99,7 @@ class _Relay:
 
 
 def build_registry(feed: _Relay, kubeconfig: str | None) -> kopf.OperatorRegistry:
-    """Return kopf's registry with everything that it does here."""
+    """Return kopf's registry with all handlers."""
     registry = kopf.OperatorRegistry()
 
     @kopf.on.startup(registry=registry)
@@ -114,11 +131,11 @@ async def watch(
     ready: asyncio.Event,
     stop: asyncio.Event,
 ) -> None:
-    """Watch until `stop` is set. A watch that cannot go on ends this with an error, and the process with it.
+    """Watch until `stop` is set; raises the error of a watch that cannot continue. `ready` is set once kopf watches.
 
-    kopf gets a thread and an event loop of its own. When it ends it cancels every task of its loop, whoever made it,
-    and on the main thread it takes SIGTERM for itself: either way an update of the controller would cut off what is
-    under way, and leave the Lease to expire.
+    kopf gets a thread and an event loop of its own. When it ends it cancels all tasks of its loop, and on the main
+    thread it handles SIGTERM itself. Either would cancel the work under way at each update of the controller, and the
+    Lease would have to expire.
     """
     if kubeconfig is not None:
         os.environ["KUBECONFIG"] = kubeconfig
@@ -136,7 +153,7 @@ async def watch(
 
 
 class _Kopf:
-    """kopf in its thread, until it ends or is told to stop."""
+    """kopf in its own thread."""
 
     def __init__(self, registry: kopf.OperatorRegistry, namespace: str) -> None:
         self._registry = registry
@@ -150,7 +167,7 @@ class _Kopf:
         threading.Thread(target=self._run, name="kopf", daemon=True).start()
 
     def stop(self) -> None:
-        """Let it end; safe to call when it has ended by itself."""
+        """Ask kopf to end; does nothing if it has ended."""
         with contextlib.suppress(RuntimeError):
             self._loop.call_soon_threadsafe(self._stopping.set)
 
@@ -158,7 +175,7 @@ class _Kopf:
         try:
             with asyncio.Runner(loop_factory=lambda: self._loop) as runner:
                 runner.run(self._operate())
-        except BaseException as error:  # noqa: BLE001 - it goes on where the end is waited for
+        except BaseException as error:  # noqa: BLE001 - raised again where the end is awaited
             self.ended.set_exception(error)
         else:
             self.ended.set_result(None)

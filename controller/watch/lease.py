@@ -1,7 +1,7 @@
-"""The election: of all controllers only the holder of the Lease acts.
+"""Leader election: of all controllers only the holder of the Lease acts.
 
-A holder that could not renew in time stops acting, even while a call hangs, before anyone else may start. Time is
-measured by a clock that also counts while the machine or the process is suspended.
+A holder that could not renew the Lease in time stops before another may start, even while a call hangs. Its clock also
+counts while the machine or the process is suspended.
 """
 
 from __future__ import annotations
@@ -29,19 +29,19 @@ RELEASE_SECONDS: Final = 2.0
 
 
 class NotLeadingError(Exception):
-    """This process does not hold the Lease (any more), so it may not change anything."""
+    """This process does not hold the Lease, so it may not change anything."""
 
 
 @dataclass(slots=True)
 class _Seen:
-    """The Lease as last seen, and since when it has looked like that."""
+    """The version of the Lease that was seen last, and when it was first seen."""
 
     version: str
     since: float
 
 
 class Leadership:
-    """Campaigns for the Lease and runs something while it is held."""
+    """Campaigns for the Lease, and runs the leader's work while it is held."""
 
     def __init__(
         self,
@@ -52,7 +52,7 @@ class Leadership:
         *,
         clock: Callable[[], float] = boot_seconds,
     ) -> None:
-        """Campaign under the name `holder`, which must be this process's alone."""
+        """`holder` must be unique to this process; `clock` returns seconds and must count suspension."""
         self._kubernetes = kubernetes
         self._namespace = namespace
         self._holder = holder
@@ -64,20 +64,20 @@ class Leadership:
 
     @property
     def is_leading(self) -> bool:
-        """Whether the Lease is held right now."""
+        """Whether the Lease is held at present."""
         return self._clock() < self._held_until
 
     def check(self) -> None:
-        """Raise `NotLeadingError` unless the Lease is held right now."""
+        """Raise `NotLeadingError` unless the Lease is held at present."""
         if not self.is_leading:
-            # Whoever was told so has stopped: this reign is over even if a renewal comes through after all.
+            # The work that asked stops at this error, so this term ends even if a late renewal succeeds.
             self._lost = True
             raise NotLeadingError("the Lease is not held")
 
     async def campaign(self, lead: Callable[[], Awaitable[None]]) -> None:
-        """Run `lead` whenever the Lease is held, until cancelled; then give the Lease back.
+        """Run `lead` whenever the Lease is held, until cancelled; then release the Lease.
 
-        `lead` is cancelled when the Lease is lost. If it returns or raises by itself, so does this.
+        `lead` is cancelled when the Lease is lost. If `lead` itself returns or raises, `campaign` does the same.
         """
         try:
             while True:
@@ -96,7 +96,7 @@ class Leadership:
             await asyncio.sleep(self._settings.retry_seconds)
 
     async def _lead_until_lost(self, lead: Callable[[], Awaitable[None]]) -> bool:
-        """Return whether `lead` ended by itself, rather than by the loss of the Lease."""
+        """Run `lead` until the Lease is lost; return whether `lead` ended before that."""
         self._lost = False
         work = asyncio.ensure_future(lead())
         try:
@@ -117,7 +117,7 @@ class Leadership:
         return max(0.01, self._held_until - self._clock())
 
     async def _try(self, seconds: float) -> bool:
-        """Take or renew the Lease within that time; return whether it is held now."""
+        """Take or renew the Lease within `seconds`; return whether that succeeded."""
         asked = self._clock()
         try:
             async with asyncio.timeout(seconds):
@@ -138,13 +138,13 @@ class Leadership:
         holder = spec.get("holderIdentity") or ""
         version = lease["metadata"]["resourceVersion"]
         if version != self._seen.version:
-            # By the time of the answer: it may have been renewed long after a slow question was asked.
+            # The time of the answer counts: the Lease may have been renewed long after a slow request was sent.
             self._seen = _Seen(version, self._clock())
         expires = self._seen.since + float(spec.get("leaseDurationSeconds") or self._settings.duration_seconds)
         if holder not in {"", self._holder} and now < expires:
             return False
         if holder == self._holder and not self._held_until:
-            # A process of the same name that held it before is gone: its name is a pod's and pods do not come back.
+            # The name is that of a pod, and no two pods share a name, so the earlier process has ended.
             log.info("taking the Lease over from an earlier process of the same name")
         lease["spec"] = self._spec(spec, taken_over=holder != self._holder)
         try:
@@ -178,7 +178,7 @@ class Leadership:
         }
 
     async def _release(self) -> None:
-        """Give the Lease back so that the next holder need not wait; best effort."""
+        """Release the Lease, so that the next holder need not wait; a failure is only logged."""
         if not self.is_leading:
             return
         self._held_until = 0.0

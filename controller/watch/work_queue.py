@@ -1,6 +1,6 @@
-"""The work queue: keys that are to be looked at, each once, in order of urgency, some of them later.
+"""The work queue: keys to visit, each once, in order of urgency, some of them later.
 
-`Schedule` is the rule without a clock; `WorkQueue` waits.
+`Schedule` holds the rules and reads no clock; `WorkQueue` waits.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class Urgency(IntEnum):
-    """Who waits for it; lower goes first."""
+    """Who waits for a key; a lower urgency value goes first."""
 
     CLICK = 0
     MANUAL = 1
@@ -33,9 +33,9 @@ class _Entry:
 
 @dataclass(slots=True)
 class Schedule:
-    """Which key is next. A key is in it once, at its earliest time and highest urgency; times are in seconds.
+    """Decides which key is next. A key is held once, with its earliest time and its highest urgency.
 
-    A key that is being worked on is not given out again before `done`; what is added meanwhile waits for that.
+    Times are in seconds. A key that was taken is not given out again before `done`, even if it is added meanwhile.
     """
 
     _entries: dict[str, _Entry] = field(default_factory=dict)
@@ -60,17 +60,17 @@ class Schedule:
         heapq.heappush(self._later, (due, self._turn, key))
 
     def discard(self, key: str) -> None:
-        """Forget a key that waits."""
+        """Drop a key that waits."""
         self._entries.pop(key, None)
 
     def take(self, now: float) -> str | None:
-        """Return the most urgent key that is due and mark it as worked on, or None."""
+        """Return the most urgent key that is due, and mark it as taken; None if none is due."""
         while self._later and self._later[0][0] <= now:
             _, turn, key = heapq.heappop(self._later)
             entry = self._entries.get(key)
             if entry is not None and entry.turn == turn:
                 heapq.heappush(self._ready, (entry.urgency, turn, key))
-        blocked = []
+        held_back = []
         found = None
         while self._ready:
             item = heapq.heappop(self._ready)
@@ -79,11 +79,11 @@ class Schedule:
             if entry is None or entry.turn != turn:
                 continue
             if key in self._working:
-                blocked.append(item)
+                held_back.append(item)
                 continue
             found = key
             break
-        for item in blocked:
+        for item in held_back:
             heapq.heappush(self._ready, item)
         if found is not None:
             del self._entries[found]
@@ -91,11 +91,11 @@ class Schedule:
         return found
 
     def done(self, key: str) -> None:
-        """Say that a key is no longer worked on."""
+        """Record that the work on a key has ended."""
         self._working.discard(key)
 
     def next_due(self) -> float | None:
-        """Return when the next key that is not ready yet becomes due, or None."""
+        """Return when the next key that is not due becomes due; None if there is none."""
         while self._later:
             due, turn, key = self._later[0]
             entry = self._entries.get(key)
@@ -106,10 +106,10 @@ class Schedule:
 
 
 class WorkQueue:
-    """A `Schedule` that can be waited for."""
+    """Waits for the next key of a `Schedule`."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
-        """Use a monotonic clock in seconds."""
+        """`clock` returns monotonic seconds."""
         self._clock = clock
         self._schedule = Schedule()
         self._changed = asyncio.Event()
@@ -119,16 +119,16 @@ class WorkQueue:
         return len(self._schedule)
 
     def add(self, key: str, *, delay: float = 0.0, urgency: Urgency = Urgency.EVENT) -> None:
-        """Add a key, to be given out after `delay` seconds."""
+        """Add a key that is due after `delay` seconds."""
         self._schedule.add(key, self._clock() + delay, urgency)
         self._changed.set()
 
     def discard(self, key: str) -> None:
-        """Forget a key that waits."""
+        """Drop a key that waits."""
         self._schedule.discard(key)
 
     async def take(self) -> str:
-        """Wait for the next key; it is the caller's until `done`."""
+        """Wait for the next key and return it. No one else gets it before `done`."""
         while True:
             key = self._schedule.take(self._clock())
             if key is not None:
@@ -144,6 +144,6 @@ class WorkQueue:
                 continue
 
     def done(self, key: str) -> None:
-        """Give a key back."""
+        """Record that the work on a key has ended."""
         self._schedule.done(key)
         self._changed.set()

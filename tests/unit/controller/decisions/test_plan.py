@@ -77,11 +77,11 @@ SITUATIONS = {
     "event after its quiet period": (fresh_event(31), BeginAttempt()),
     "request at once": (seen(package(request=request())), BeginAttempt()),
     "request beside a fresh event": (seen(package(request=request(), event=event())), BeginAttempt()),
-    "request, but no room for another export": (
+    "request, but no capacity for another export": (
         seen(package(request=request()), has_capacity=False),
         Wait(NOW + timedelta(seconds=CAPACITY_SECONDS), for_capacity=True),
     ),
-    "unknown outcome, but no room for another export": (
+    "unknown outcome, but no capacity for another export": (
         seen(package(with_attempt(attempt(export=NO_TASK)), event=event()), has_capacity=False),
         Wait(NOW + timedelta(seconds=CAPACITY_SECONDS), for_capacity=True),
     ),
