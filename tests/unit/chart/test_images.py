@@ -12,7 +12,8 @@ from tests.support.helm import CHART, Rendered
 
 ROOT = CHART.parents[1]
 DOCKERFILE = (ROOT / "Dockerfile.controller").read_text()
-EXTRAS = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+EXTRAS = PROJECT["optional-dependencies"]
 
 
 def stage(name: str) -> str:
@@ -31,6 +32,11 @@ def test_an_image_holds_its_program_and_no_other(minimal: Rendered, program: str
     assert f"--from=build-{program} " in final
     command = minimal.containers()[program]["command"]
     assert re.search(r"^CMD \[(.+)\]$", final, re.MULTILINE)[1].replace('"', "").split(", ") == command  # type: ignore[index]
+
+
+def test_no_image_holds_the_sdk_that_only_tests_import() -> None:
+    required = [one for extra in EXTRAS.values() for one in extra] + PROJECT["dependencies"]
+    assert not [one for one in required if one.startswith("benchling")]
 
 
 def test_images_run_as_the_charts_user(minimal: Rendered) -> None:
