@@ -36,6 +36,9 @@ def _show(addresses: AwsAddresses, key: str) -> int:
         return 0
     for item in found:
         print(f"{item['LastModified']:%H:%M:%S}  {item['Size']:>12}  {item['Key']}")
+    if key and not found:
+        print(f"error: No key begins with {key} in s3://{addresses.bucket}/.", file=sys.stderr)
+        return 1
     if not found:
-        print(f"nothing yet in s3://{addresses.bucket}/{key}")
+        print(f"nothing yet in s3://{addresses.bucket}/")
     return 0
