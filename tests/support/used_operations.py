@@ -17,14 +17,12 @@ USED: dict[str, str] = {
     "updateAppCanvas": "canvases",
     "archiveAppCanvases": "canvases",
     "createAppSession": "progress in the UI",
-    "getAppSessionById": "progress in the UI",
     "updateAppSession": "progress in the UI",
     "getBenchlingAppByID": "start-up check",
     "getFolder": "filters",
-    "listFolders": "filters",
+    "listFolders": "filters, names",
     "getUser": "names",
-    "getRequest": "names",
-    "bulkGetRequests": "names",
+    "listUsers": "names",
     "getCustomEntity": "names",
     "bulkGetCustomEntities": "names",
     "getAASequence": "names",
@@ -40,7 +38,7 @@ USED: dict[str, str] = {
     "getPlate": "names",
     "bulkGetPlates": "names",
 }
-"""Operation id -> what it is used for."""
+"""Operation id -> what it is used for; `tests/contract/test_used_operations.py` proves that there are no others."""
 
 SERVED_TOO = {
     "updateEntry",
@@ -49,6 +47,9 @@ SERVED_TOO = {
     "listAppConfigurationItems",
     "getAppConfigurationItemById",
     "getProject",
+    "getAppSessionById",
+    "getRequest",
+    "bulkGetRequests",
 }
 """What only the simulator's own users need."""
 
@@ -56,6 +57,7 @@ UNDECLARED: dict[str, set[int]] = {
     "updateEntry": {400, 404},
     "getExternalFileMetadata": {404},
     "updateAppCanvas": {400},
+    "listFolders": {400},
     "unarchiveAppCanvases": {403, 404},
 }
 """Answers that an operation must have although the published file names only its good one."""

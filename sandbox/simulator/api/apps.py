@@ -142,15 +142,27 @@ def list_sessions(request: Request) -> Reply:
 
 
 def list_folders(request: Request) -> Reply:
-    """GET /folders: of one project or all. It documents no 400: what is malformed counts as absent."""
+    """GET /folders: of a project, those of `ids`, or all. An unknown id is 400; else what is malformed counts as absent."""
     world, given = request.world, request.parameters
     project = given.get("projectId")
-    known = [thing for thing in world.directory.objects.values() if thing.kind == "folder"]
-    folders = sorted(known, key=lambda thing: thing.name)
+    known = [thing.id for thing in world.directory.objects.values() if thing.kind == "folder"]
+    wanted = identifiers(given, "ids") or known
+    bodies = sorted(_bodies(request, "folder", wanted, "listFolders"), key=lambda body: str(body["name"]))
     if project and project != world.project:
-        folders = []
-    bodies = [world.directory.whole("folder", thing.id) or {} for thing in folders]
+        bodies = []
     return json_reply(page(world, "listFolders", "folders", bodies, lambda body: body, _lenient(given)))
+
+
+def list_users(request: Request) -> Reply:
+    """GET /users: those of `ids`, or all."""
+    world, given = request.world, request.parameters
+    wanted = identifiers(given, "ids") or list(world.directory.people)
+    keys: dict[str, Any] = {
+        "name": lambda body: (body["name"], body["id"]), "modifiedAt": lambda body: body["id"],
+        "createdAt": lambda body: body["id"],
+    }  # fmt: skip
+    bodies = ordered(_bodies(request, "user", wanted, "listUsers"), given.get("sort", "modifiedAt"), keys)
+    return json_reply(page(world, "listUsers", "users", bodies, lambda body: body, given))
 
 
 def reader(kind: Kind, operation: str, parameter: str) -> Edge:
@@ -175,6 +187,23 @@ def _strikes(request: Request, fault: str, identifier: str, now: float, operatio
     return request.world.faults.take(fault, now, subject=identifier, operation=operation) is not None
 
 
+def _bodies(request: Request, link_type: str, wanted: list[str], operation: str) -> list[Json]:
+    """The objects with these ids. Raises Refusal: 403 for one that may not be read, 400 naming those that are unknown."""
+    world = request.world
+    now = world.clock.real()
+    for identifier in wanted:
+        if _strikes(request, "link_403", identifier, now, operation):
+            raise forbidden("You do not have permission to read this item", identifier)
+    bodies = {identifier: world.directory.whole(link_type, identifier) for identifier in wanted}
+    invalid = [
+        identifier for identifier, body in bodies.items()
+        if body is None or _strikes(request, "link_404", identifier, now, operation)
+    ]  # fmt: skip
+    if invalid:
+        raise unknown_ids(invalid)
+    return [body for body in bodies.values() if body]
+
+
 def bulk_reader(kind: Kind, operation: str) -> Edge:
     """The operation that reads several objects of a kind: all of them, or 400 that names the unknown ones."""
     parameter = kind.bulk_parameter or ""
@@ -187,18 +216,8 @@ def bulk_reader(kind: Kind, operation: str) -> Edge:
         maximum = world.settings.bulk_maximum
         if maximum and len(wanted) > maximum:
             raise bad_request(f"At most {maximum} ids are allowed")
-        now = world.clock.real()
-        for identifier in wanted:
-            if _strikes(request, "link_403", identifier, now, operation):
-                raise forbidden("You do not have permission to read this item", identifier)
-        bodies = {identifier: world.directory.whole(kind.link_type, identifier) for identifier in wanted}
-        invalid = [
-            identifier for identifier, body in bodies.items()
-            if body is None or _strikes(request, "link_404", identifier, now, operation)
-        ]  # fmt: skip
-        if invalid:
-            raise unknown_ids(invalid)
+        bodies = _bodies(request, kind.link_type, wanted, operation)
         fields = request.parameters.get("returning")
-        return json_reply({kind.listing: [returning(body, fields) for body in bodies.values() if body]})
+        return json_reply({kind.listing: [returning(body, fields) for body in bodies]})
 
     return read

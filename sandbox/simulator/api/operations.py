@@ -66,6 +66,7 @@ ROUTES = Routes(
             apps.get_configuration, "item_id",
         ),
         Operation("listFolders", "GET", "/folders", apps.list_folders),
+        Operation("listUsers", "GET", "/users", apps.list_users),
         *_directory_operations(),
     ]
 )  # fmt: skip

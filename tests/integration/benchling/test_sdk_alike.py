@@ -218,6 +218,12 @@ WRONG: dict[str, Callable[[], httpx.Response]] = {
 }
 
 
+LEFT_OUT = {("entries", "400"), ("entries", "403"), ("entries", "404")}
+"""A bulk read leaves out what the app cannot see: of the one entry that is refused here nothing remains."""
+WAITED_IN_VAIN = ("export", "429")
+"""An export waits for room under Benchling's limit; the deadline ends that, not an answer with a status."""
+
+
 @pytest.mark.parametrize(
     ("name", "wrong"),
     [
@@ -236,14 +242,15 @@ def test_wrong_answers_are_errors_of_the_same_status_or_better(name: str, wrong:
         mine: BenchlingFailure | None = None
     except BenchlingFailure as failure:
         mine = failure
+    if (name, wrong) in LEFT_OUT:
+        assert isinstance(theirs, BenchlingError)
+        assert mine is None
+        return
+    assert mine is not None
     if isinstance(theirs, BenchlingError):
-        assert mine is not None or name == "entries"
-        waited_in_vain = mine is not None and mine.status is None and wrong == "429"
-        assert mine is None or waited_in_vain or mine.status == theirs.status_code
+        assert mine.status == (None if (name, wrong) == WAITED_IN_VAIN else theirs.status_code)
     elif theirs is None:
         assert wrong == "no members"
-    else:
-        assert mine is not None or name in {"entries", "app", "canvas", "canvas patch"}
 
 
 def _sdk_error(operation: Operation, answer: Callable[[], httpx.Response]) -> Exception | None:
