@@ -20,7 +20,7 @@ from sandbox import aws
 from sandbox.controlplane import FARGATE, INGRESS, Address, ControlPlane
 from sandbox.installation import AWS_SECRET, BENCHLING_SECRET, merged, sandbox_values, secret
 from sandbox.processes import Run, SandboxError, call
-from sandbox.simulator.control import Control
+from sandbox.simulator.control import TenantControl
 from sandbox.toolchain import Programs, Toolchain
 
 CHART = Path(__file__).parent.parent / "charts" / "entrypackage-operator"
@@ -113,9 +113,9 @@ class Sandbox:
     def namespace(self) -> str:
         return self.options.namespace
 
-    def benchling(self) -> Control:
+    def benchling(self) -> TenantControl:
         """Open a client of the simulator's control: make entries, edit them, let things go wrong."""
-        return Control(self.simulator["control"])
+        return TenantControl(self.simulator["control"])
 
     async def kubectl(self, *arguments: str, stdin: str | None = None) -> str:
         """Run kubectl as administrator in the sandbox's namespace; raises `SandboxError` with what it says."""

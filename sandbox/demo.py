@@ -18,7 +18,7 @@ from sandbox.composition import Options, Sandbox
 from sandbox.fargate.bill import BillLine, Ledger
 from sandbox.fargate.bill import table as bill_table
 from sandbox.processes import SandboxError, die_with_parent, run_program
-from sandbox.simulator.control import Control
+from sandbox.simulator.control import TenantControl
 from sandbox.toolchain import Toolchain
 
 Json = dict[str, Any]
@@ -111,7 +111,7 @@ class Demo:
     """One showing."""
 
     sandbox: Sandbox
-    benchling: Control
+    benchling: TenantControl
     screen: Screen = field(default_factory=Screen)
     stages: list[Stage] = field(default_factory=list)
 

@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any
 import httpx
 
 from sandbox.simulator.clock import Clock
-from sandbox.simulator.control import Control, ControlRefused
-from sandbox.simulator.settings import RETRY_PROFILES, Addresses, Settings
+from sandbox.simulator.control import ControlRefused, TenantControl
+from sandbox.simulator.settings import RETRY_PROFILES, TenantAddresses, TenantSettings
 
 if TYPE_CHECKING:
     from sandbox.simulator.wire import Json
@@ -67,7 +67,7 @@ def pair_of(text: str) -> tuple[str, Any]:
 
 def _add_serve(verbs: Any) -> None:
     serve = verbs.add_parser("serve", help="run a simulator until SIGTERM; prints one JSON line when it is ready")
-    places, known = Addresses(), Settings()
+    places, known = TenantAddresses(), TenantSettings()
     serve.add_argument("--host", default=places.host)
     serve.add_argument("--port", type=int, default=0, help="of the API; 0: a free one")
     serve.add_argument("--archive-host", default=places.archive_host, help="another origin than the API's")
@@ -98,9 +98,9 @@ def _add_serve(verbs: Any) -> None:
     serve.set_defaults(run=None)
 
 
-def _settings(args: argparse.Namespace) -> Settings:
+def _settings(args: argparse.Namespace) -> TenantSettings:
     return replace(
-        Settings(),
+        TenantSettings(),
         seed=args.seed, tenant_id=args.tenant_id, app_id=args.app_id, app_definition_id=args.app_definition_id,
         client_id=args.client_id, client_secret=args.client_secret, token_real_seconds=args.token_seconds,
         app_rate=args.app_rate, tenant_rate=args.tenant_rate, rate_window_real_seconds=args.rate_window,
@@ -117,7 +117,7 @@ async def serve(args: argparse.Namespace) -> int:
 
     if args.folder is not None:
         args.folder.mkdir(parents=True, exist_ok=True)
-    places = Addresses(args.host, args.port, args.archive_host, args.archive_port, args.jwks_host, args.jwks_port)
+    places = TenantAddresses(args.host, args.port, args.archive_host, args.archive_port, args.jwks_host, args.jwks_port)
     server = BenchlingServer(_settings(args), addresses=places, clock=Clock(scale=args.clock_scale), folder=args.folder)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -138,7 +138,7 @@ async def serve(args: argparse.Namespace) -> int:
 
 # -- the verbs of a person ------------------------------------------------------------------------------------
 
-Verb = Callable[[Control, argparse.Namespace], Awaitable[Any]]
+Verb = Callable[[TenantControl, argparse.Namespace], Awaitable[Any]]
 
 
 def _entry_row(entry: Json) -> str:
@@ -149,7 +149,7 @@ def _entry_row(entry: Json) -> str:
     return f"{names}  exports {entry['exports']}  {files}  {entry['name']}"
 
 
-async def _entry_create(control: Control, args: argparse.Namespace) -> str:
+async def _entry_create(control: TenantControl, args: argparse.Namespace) -> str:
     entries = await control.create_entries(
         args.count, args.name, text=args.text, fields=dict(args.field), attachments=args.attach, links=args.link,
         canvas=args.canvas, silent=args.silent, export_seconds=args.export_seconds,
@@ -157,11 +157,11 @@ async def _entry_create(control: Control, args: argparse.Namespace) -> str:
     return "\n".join(map(_entry_row, entries))
 
 
-async def _entry_list(control: Control, _args: argparse.Namespace) -> str:
+async def _entry_list(control: TenantControl, _args: argparse.Namespace) -> str:
     return "\n".join(map(_entry_row, await control.entries())) or "no entries; make one with: entry create"
 
 
-async def _entry_edit(control: Control, args: argparse.Namespace) -> str:
+async def _entry_edit(control: TenantControl, args: argparse.Namespace) -> str:
     changed = await control.edit_entry(
         args.entry, kind=args.kind, count=args.count, fields=dict(args.field) or None, text=args.text,
         name=args.name, display_id=args.display_id,
@@ -169,23 +169,23 @@ async def _entry_edit(control: Control, args: argparse.Namespace) -> str:
     return _entry_row(changed)
 
 
-async def _entry_attach(control: Control, args: argparse.Namespace) -> str:
+async def _entry_attach(control: TenantControl, args: argparse.Namespace) -> str:
     changed: Json = {}
     for file in args.file:
         changed = await control.attach(args.entry, replace=args.replace, **file)
     return _entry_row(changed)
 
 
-async def _entry_link(control: Control, args: argparse.Namespace) -> str:
+async def _entry_link(control: TenantControl, args: argparse.Namespace) -> str:
     return str(await control.link(args.entry, args.kind, args.name))
 
 
-async def _canvas_insert(control: Control, args: argparse.Namespace) -> str:
+async def _canvas_insert(control: TenantControl, args: argparse.Namespace) -> str:
     made = await control.insert_canvas(args.entry, initialized=args.initialized)
     return str(made.get("id", "told the app to make one"))
 
 
-async def _canvas_list(control: Control, _args: argparse.Namespace) -> str:
+async def _canvas_list(control: TenantControl, _args: argparse.Namespace) -> str:
     rows = []
     for canvas in await control.canvases():
         buttons = ", ".join(name for name, enabled in canvas["buttons"].items() if enabled)
@@ -194,16 +194,16 @@ async def _canvas_list(control: Control, _args: argparse.Namespace) -> str:
     return "\n".join(rows) or "no canvases; put one into an entry with: canvas insert ENTRY"
 
 
-async def _canvas_show(control: Control, args: argparse.Namespace) -> Any:
+async def _canvas_show(control: TenantControl, args: argparse.Namespace) -> Any:
     return await control.canvas(args.canvas)
 
 
-async def _click(control: Control, args: argparse.Namespace) -> str:
+async def _click(control: TenantControl, args: argparse.Namespace) -> str:
     canvas = await control.click(args.canvas, args.button, count=args.count, force=args.force)
     return f"clicked {args.button} on {canvas['id']}"
 
 
-async def _fault_set(control: Control, args: argparse.Namespace) -> str:
+async def _fault_set(control: TenantControl, args: argparse.Namespace) -> str:
     options = dict(args.option)
     clash = {"name": options.pop("name")} if "name" in options else {}
     rule = await control.act(
@@ -215,7 +215,7 @@ async def _fault_set(control: Control, args: argparse.Namespace) -> str:
     return f"set {args.name}: {', '.join(limits) or 'until cleared'}"
 
 
-async def _fault_list(control: Control, _args: argparse.Namespace) -> str:
+async def _fault_list(control: TenantControl, _args: argparse.Namespace) -> str:
     found = await control.faults()
     active = {rule["name"] for rule in found["set"]}
     rows = [
@@ -225,15 +225,15 @@ async def _fault_list(control: Control, _args: argparse.Namespace) -> str:
     return "\n".join(["  NAME                        STRUCK  WHAT IT DOES (* set now)", *rows])
 
 
-async def _fault_clear(control: Control, args: argparse.Namespace) -> str:
+async def _fault_clear(control: TenantControl, args: argparse.Namespace) -> str:
     return f"cleared {await control.clear_faults(args.name)} settings"
 
 
-async def _counters(control: Control, _args: argparse.Namespace) -> Any:
+async def _counters(control: TenantControl, _args: argparse.Namespace) -> Any:
     return await control.counters()
 
 
-async def _requests(control: Control, args: argparse.Namespace) -> Any:
+async def _requests(control: TenantControl, args: argparse.Namespace) -> Any:
     lines = await control.requests(operation=args.operation, last=args.last)
     if args.json:
         return lines
@@ -244,7 +244,7 @@ async def _requests(control: Control, args: argparse.Namespace) -> Any:
     )
 
 
-async def _webhooks(control: Control, args: argparse.Namespace) -> Any:
+async def _webhooks(control: TenantControl, args: argparse.Namespace) -> Any:
     deliveries = (await control.webhooks())[-args.last :]
     rows = []
     for delivery in deliveries:
@@ -256,34 +256,34 @@ async def _webhooks(control: Control, args: argparse.Namespace) -> Any:
     return "\n".join(rows) or "no webhooks yet"
 
 
-async def _webhook_route(control: Control, args: argparse.Namespace) -> Any:
+async def _webhook_route(control: TenantControl, args: argparse.Namespace) -> Any:
     stable = None if args.routing is None else args.routing == "stable"
     return await control.route_webhooks(args.url, stable=stable, retries=args.retries)
 
 
-async def _clock(control: Control, args: argparse.Namespace) -> Any:
+async def _clock(control: TenantControl, args: argparse.Namespace) -> Any:
     if args.scale is not None:
         await control.scale_clock(args.scale)
     return await control.advance_clock(args.seconds)
 
 
-async def _burst(control: Control, args: argparse.Namespace) -> Any:
+async def _burst(control: TenantControl, args: argparse.Namespace) -> Any:
     return await control.burst(args.events, args.entries, args.seconds)
 
 
-async def _app(control: Control, args: argparse.Namespace) -> Any:
+async def _app(control: TenantControl, args: argparse.Namespace) -> Any:
     return await control.tell_app(args.kind)
 
 
-async def _keys(control: Control, args: argparse.Namespace) -> str:
+async def _keys(control: TenantControl, args: argparse.Namespace) -> str:
     return f"signing with {await control.rotate_keys(keep_old=not args.withdraw_old)}"
 
 
-async def _tokens(control: Control, _args: argparse.Namespace) -> str:
+async def _tokens(control: TenantControl, _args: argparse.Namespace) -> str:
     return f"revoked {await control.revoke_tokens()} tokens"
 
 
-async def _gallery(control: Control, _args: argparse.Namespace) -> str:
+async def _gallery(control: TenantControl, _args: argparse.Namespace) -> str:
     return "\n".join(f"{name:24} {text}" for name, text in (await control.gallery()).items())
 
 
@@ -405,7 +405,7 @@ async def _spoken(args: argparse.Namespace) -> int:
             f"which simulator? Give its control URL by --control or ${ADDRESS_VARIABLE}; `serve` prints it as `control`"
         )
         raise Mistake(message)
-    async with Control(url) as control:
+    async with TenantControl(url) as control:
         try:
             answer = await args.run(control, args)
         except ControlRefused as problem:

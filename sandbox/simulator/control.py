@@ -16,7 +16,7 @@ class ControlRefused(Exception):  # noqa: N818 - the simulator's own sentence
     """The simulator didn't do it; the message says why."""
 
 
-class Control:
+class TenantControl:
     """An async client of one simulator. `url` is the ready line's `control`."""
 
     def __init__(self, url: str) -> None:

@@ -38,7 +38,7 @@ class Event:
 
 
 @dataclass
-class Feed:
+class EventFeed:
     """All events in processing order."""
 
     retention: float

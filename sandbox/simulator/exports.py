@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from sandbox.simulator.faults import Rule, Switchboard
     from sandbox.simulator.identifiers import Identifiers
-    from sandbox.simulator.settings import Settings
+    from sandbox.simulator.settings import TenantSettings
     from sandbox.simulator.wire import Json
 
 NEVER = float("inf")
@@ -71,7 +71,7 @@ class Exports:
     """All tasks of the tenant."""
 
     clock: Clock
-    settings: Settings
+    settings: TenantSettings
     faults: Switchboard
     ids: Identifiers
     dice: Random

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Entry:
+class JournalRow:
     """One request. `at` is real seconds since the start, `tenant_time` the tenant's epoch seconds; the caller is an
     app id, `api-key` or `nobody`; `token` a short number of the token, never the token itself."""
 
@@ -38,11 +38,11 @@ class Journal:
     """The newest requests (a bounded number) and counters of all; optionally each as a line of a file."""
 
     def __init__(self, folder: Path | None = None, keep: int = 200_000) -> None:
-        self.entries: deque[Entry] = deque(maxlen=keep)
+        self.entries: deque[JournalRow] = deque(maxlen=keep)
         self.counts: Counter[str] = Counter()
         self._file = None if folder is None else folder / "requests.jsonl"
 
-    def write(self, entry: Entry) -> None:
+    def write(self, entry: JournalRow) -> None:
         """Note one answered request."""
         self.entries.append(entry)
         self.counts[f"{entry.origin}:{entry.operation}"] += 1

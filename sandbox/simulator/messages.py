@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from sandbox.simulator.clock import iso
 
 if TYPE_CHECKING:
-    from sandbox.simulator.settings import Settings
+    from sandbox.simulator.settings import TenantSettings
     from sandbox.simulator.wire import Json
 
 EVENTS = "events"
@@ -70,7 +70,7 @@ def lifecycle_message(kind: str) -> Outgoing:
     return Outgoing(SIGNALS, {"type": kind, "deprecated": False})
 
 
-def envelope(outgoing: Outgoing, settings: Settings, tenant_url: str) -> Json:
+def envelope(outgoing: Outgoing, settings: TenantSettings, tenant_url: str) -> Json:
     """The whole body of a delivery."""
     return {
         "version": "0",

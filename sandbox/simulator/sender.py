@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from sandbox.simulator.clock import Clock
     from sandbox.simulator.faults import Rule, Switchboard
     from sandbox.simulator.identifiers import Identifiers
-    from sandbox.simulator.settings import Settings
+    from sandbox.simulator.settings import TenantSettings
     from sandbox.simulator.signing import Key, KeyRing
     from sandbox.simulator.wire import Json
 
@@ -31,7 +31,7 @@ _AT_ONCE = 100
 _CLOCK_ERROR = 600
 
 
-class Line(Protocol):
+class WebhookTransport(Protocol):
     """How requests leave."""
 
     async def post(self, url: str, headers: dict[str, str], body: bytes, seconds: float) -> int:
@@ -44,7 +44,7 @@ class Line(Protocol):
         """Give up connections."""
 
 
-class SocketLine:
+class SocketTransport:
     """Requests over real connections; redirects are not followed."""
 
     def __init__(self) -> None:
@@ -112,14 +112,14 @@ class Sender:
 
     def __init__(
         self,
-        settings: Settings,
+        settings: TenantSettings,
         clock: Clock,
         faults: Switchboard,
         keys: KeyRing,
         ids: Identifiers,
         *,
         tenant_url: Callable[[], str],
-        line: Line | None = None,
+        line: WebhookTransport | None = None,
         wall: Callable[[], float] = time.time,
     ) -> None:
         self.settings = settings
@@ -129,7 +129,7 @@ class Sender:
         self.deliveries: deque[Delivery] = deque(maxlen=100_000)
         self._clock, self._faults, self._keys, self._ids = clock, faults, keys, ids
         self._tenant_url = tenant_url
-        self._line = line or SocketLine()
+        self._line = line or SocketTransport()
         self._wall = wall
         self._dice = Random(settings.seed)
         self._tasks: set[asyncio.Task[None]] = set()

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Self
 from aiohttp import web
 
 from sandbox.simulator.control_api import PREFIX, ControlApi
-from sandbox.simulator.settings import Addresses
+from sandbox.simulator.settings import TenantAddresses
 from sandbox.simulator.simulator import Simulator
 from sandbox.simulator.wire import Call, Reply
 from sandbox.simulator.world import Origins
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from sandbox.simulator.clock import Clock
-    from sandbox.simulator.settings import Settings
+    from sandbox.simulator.settings import TenantSettings
 
 _LARGEST_BODY = 110 * 1024 * 1024
 
@@ -81,21 +81,21 @@ class BenchlingServer:
 
     def __init__(
         self,
-        settings: Settings | None = None,
+        settings: TenantSettings | None = None,
         *,
-        addresses: Addresses | None = None,
+        addresses: TenantAddresses | None = None,
         clock: Clock | None = None,
         folder: Path | None = None,
     ) -> None:
         self.simulator = Simulator(settings, clock=clock, folder=folder)
-        self._addresses = addresses or Addresses()
+        self._addresses = addresses or TenantAddresses()
         self._folder = folder
         self._control = ControlApi(self.simulator)
         self._runners: list[web.ServerRunner] = []
 
     @property
     def control_url(self) -> str:
-        """Where `Control` connects to."""
+        """Where `TenantControl` connects to."""
         return self.simulator.world.origins.api + PREFIX
 
     async def start(self) -> None:

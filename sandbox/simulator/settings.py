@@ -18,7 +18,7 @@ RETRY_PROFILES: dict[str, tuple[float, ...]] = {
 
 
 @dataclass(frozen=True)
-class Addresses:
+class TenantAddresses:
     """Hosts and ports to listen on; port 0 takes a free one."""
 
     host: str = "127.0.0.1"
@@ -30,7 +30,7 @@ class Addresses:
 
 
 @dataclass(frozen=True)
-class Settings:
+class TenantSettings:
     """What holds for one run. Seconds are tenant time unless the name says real."""
 
     seed: int = 1

@@ -10,11 +10,9 @@ from sandbox.simulator.api import tokens
 from sandbox.simulator.api.operations import PREFIX, ROUTES, TOKEN
 from sandbox.simulator.api.routing import Operation, Request
 from sandbox.simulator.clock import Clock
-from sandbox.simulator.journal import Entry as Line
-from sandbox.simulator.journal import Journal
-from sandbox.simulator.sender import Line as WebhookLine
-from sandbox.simulator.sender import Sender
-from sandbox.simulator.settings import Settings
+from sandbox.simulator.journal import Journal, JournalRow
+from sandbox.simulator.sender import Sender, WebhookTransport
+from sandbox.simulator.settings import TenantSettings
 from sandbox.simulator.signing import OCT_JWK, RSA_JWK
 from sandbox.simulator.wire import Call, Refusal, Reply, error, html_reply, json_reply
 from sandbox.simulator.world import World
@@ -46,13 +44,13 @@ class Simulator:
 
     def __init__(
         self,
-        settings: Settings | None = None,
+        settings: TenantSettings | None = None,
         *,
         clock: Clock | None = None,
-        line: WebhookLine | None = None,
+        line: WebhookTransport | None = None,
         folder: Path | None = None,
     ) -> None:
-        self.settings = settings or Settings()
+        self.settings = settings or TenantSettings()
         self.clock = clock or Clock()
         self.world = World(self.settings, self.clock)
         self.journal = Journal(folder)
@@ -244,7 +242,7 @@ class Simulator:
         query = "" if origin == "blobs" else call.query
         sent = len(reply.body) if reply.stream is None else reply.length or 0
         self.journal.write(
-            Line(
+            JournalRow(
                 at=started, tenant_time=self.clock.now(), origin=origin, method=call.method, path=call.path,
                 query=query, operation=trace.operation, caller=trace.caller, token=trace.token,
                 user_agent=call.headers.get("user-agent", ""), status=0 if reply.cut_after == -1 else reply.status,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from sandbox.simulator.blobstore import BlobStore
 from sandbox.simulator.canvases import Canvas
 from sandbox.simulator.directory import Directory, Person
-from sandbox.simulator.events import Event, Feed
+from sandbox.simulator.events import Event, EventFeed
 from sandbox.simulator.exports import Exports
 from sandbox.simulator.faults import Switchboard
 from sandbox.simulator.identifiers import Identifiers
@@ -18,7 +18,7 @@ from sandbox.simulator.messages import Outgoing, canvas_message, entry_message, 
 from sandbox.simulator.notebook import Attachment, Entry, Notebook, text_note
 from sandbox.simulator.presign import Signer
 from sandbox.simulator.rates import Budgets, Window
-from sandbox.simulator.settings import LEAK_MARK, Settings
+from sandbox.simulator.settings import LEAK_MARK, TenantSettings
 from sandbox.simulator.signing import KeyRing
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ class Outbox:
 class World:
     """One tenant."""
 
-    settings: Settings
+    settings: TenantSettings
     clock: Clock
     origins: Origins = field(default_factory=Origins)
 
@@ -91,7 +91,7 @@ class World:
         signer = Signer(str(dice.random()), settings.session_life)
         self.blobs = BlobStore(self.clock, self.faults, signer)
         self.exports = Exports(self.clock, settings, self.faults, self.ids, Random(dice.random()), self.blobs)
-        self.feed = Feed(settings.event_retention)
+        self.feed = EventFeed(settings.event_retention)
         self.canvases: dict[str, Canvas] = {}
         self.sessions: dict[str, Session] = {}
         seconds = settings.rate_window_real_seconds

@@ -11,9 +11,9 @@ from aiohttp import web
 from benchling_sdk.apps.helpers.webhook_helpers import WebhookVerificationError, jwks_by_app_definition, verify
 from jsonschema import Draft202012Validator  # type: ignore[import-untyped]
 
-from sandbox.simulator.control import Control
+from sandbox.simulator.control import TenantControl
 from sandbox.simulator.server import BenchlingServer
-from sandbox.simulator.settings import Settings
+from sandbox.simulator.settings import TenantSettings
 from tests.support.benchling_specification import message_schemas, webhooks
 
 if TYPE_CHECKING:
@@ -57,13 +57,13 @@ async def inbox() -> AsyncIterator[Inbox]:
 
 @pytest.fixture
 async def server(inbox: Inbox) -> AsyncIterator[BenchlingServer]:
-    settings = Settings(webhook_url=inbox.url, webhook_retries="none", jwks_optional_members=True)
+    settings = TenantSettings(webhook_url=inbox.url, webhook_retries="none", jwks_optional_members=True)
     async with BenchlingServer(settings) as running:
         yield running
 
 
 async def _send_everything(server: BenchlingServer) -> None:
-    async with Control(server.control_url) as control:
+    async with TenantControl(server.control_url) as control:
         await control.set_fault("webhook_beta_twin")
         entry = await control.create_entry()
         bare = await control.create_entry(schemaless=True)
@@ -146,7 +146,7 @@ async def test_paths_by_routing(server: BenchlingServer, inbox: Inbox) -> None:
     await _send_everything(server)
     assert {path for path, _headers, _body in inbox.got} == {"/event", "/canvas", "/lifecycle"}
     inbox.got.clear()
-    async with Control(server.control_url) as control:
+    async with TenantControl(server.control_url) as control:
         await control.route_webhooks(stable=True)
         await control.create_entry()
     await server.simulator.sender.idle()
@@ -154,7 +154,7 @@ async def test_paths_by_routing(server: BenchlingServer, inbox: Inbox) -> None:
 
 
 async def test_rotated_keys_overlap(server: BenchlingServer, inbox: Inbox) -> None:
-    async with Control(server.control_url) as control:
+    async with TenantControl(server.control_url) as control:
         await control.create_entry()
         await server.simulator.sender.idle()
         await control.rotate_keys()
@@ -187,7 +187,7 @@ async def test_rotated_keys_overlap(server: BenchlingServer, inbox: Inbox) -> No
 async def test_spoilt_deliveries(
     server: BenchlingServer, inbox: Inbox, fault: str, refused: type[Exception] | None
 ) -> None:
-    async with Control(server.control_url) as control:
+    async with TenantControl(server.control_url) as control:
         await control.set_fault(fault, times=1)
         await control.create_entry()
         await server.simulator.sender.idle()

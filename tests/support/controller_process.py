@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from sandbox.controlplane import Address
     from sandbox.processes import Child, Run
-    from sandbox.simulator.control import Control
+    from sandbox.simulator.control import TenantControl
     from tests.support.request_proxy import Proxy
 
 Json = dict[str, Any]
@@ -47,7 +47,7 @@ class Place:
     address: Address
     aws: aws.AwsAddresses
     simulator: Json
-    benchling: Control
+    benchling: TenantControl
     run: Run
     timing: Json = field(default_factory=dict)
     """Settings of `timing`, laid over those of the tests."""

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from sandbox.composition import Sandbox
-    from sandbox.simulator.control import Control
+    from sandbox.simulator.control import TenantControl
 
 Json = dict[str, Any]
 
@@ -27,7 +27,7 @@ class Scene:
     """The running product."""
 
     sandbox: Sandbox
-    benchling: Control
+    benchling: TenantControl
 
     async def kubectl(self, *arguments: str) -> str:
         """Run kubectl in the product's namespace."""

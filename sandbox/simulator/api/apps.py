@@ -142,7 +142,7 @@ def list_sessions(request: Request) -> Reply:
 
 
 def list_folders(request: Request) -> Reply:
-    """GET /folders: of a project, those of `ids`, or all. An unknown id is 400; else what is malformed counts as absent."""
+    """GET /folders: of a project, of `ids`, or all. An unknown id is 400; else what is malformed counts as absent."""
     world, given = request.world, request.parameters
     project = given.get("projectId")
     known = [thing.id for thing in world.directory.objects.values() if thing.kind == "folder"]
@@ -188,7 +188,7 @@ def _strikes(request: Request, fault: str, identifier: str, now: float, operatio
 
 
 def _bodies(request: Request, link_type: str, wanted: list[str], operation: str) -> list[Json]:
-    """The objects with these ids. Raises Refusal: 403 for one that may not be read, 400 naming those that are unknown."""
+    """The objects with these ids. Raises Refusal: 403 for one that may not be read, 400 naming unknown ones."""
     world = request.world
     now = world.clock.real()
     for identifier in wanted:

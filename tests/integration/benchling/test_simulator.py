@@ -24,7 +24,7 @@ from entrypackage.failures import POLICIES, FailureClass
 from sandbox.simulator.clock import Clock
 from sandbox.simulator.faults import FAULTS, Rule
 from sandbox.simulator.inprocess import InProcess
-from sandbox.simulator.settings import LEAK_MARK, Settings
+from sandbox.simulator.settings import LEAK_MARK, TenantSettings
 from sandbox.simulator.simulator import Simulator
 from tests.support.virtual_time import run_virtual
 
@@ -52,7 +52,7 @@ def with_tenant(scenario: Callable[[Tenant], Awaitable[None]], *, secret: str | 
 
     async def run() -> None:
         loop = asyncio.get_running_loop()
-        simulator = Simulator(Settings(**knobs), clock=Clock(start=1_700_000_000.0, monotonic=loop.time))
+        simulator = Simulator(TenantSettings(**knobs), clock=Clock(start=1_700_000_000.0, monotonic=loop.time))
         entry = simulator.world.create_entry(
             links=LINKS, attachments=(("plate.csv", 5000, True), ("raw.bin", 70_000, False)), canvas=True
         )

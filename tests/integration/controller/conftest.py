@@ -13,7 +13,7 @@ import pytest_asyncio
 from sandbox import aws
 from sandbox.controlplane import FARGATE
 from sandbox.processes import Run
-from sandbox.simulator.control import Control
+from sandbox.simulator.control import TenantControl
 from tests.support.controller_process import Json, Place
 from tests.support.request_proxy import Proxy
 
@@ -34,7 +34,7 @@ class Surroundings:
     run: Run
     aws: aws.AwsAddresses
     simulator: Json
-    benchling: Control
+    benchling: TenantControl
     prefix: str
     """Of the namespaces whose pods run."""
 
@@ -64,7 +64,7 @@ async def surroundings(control_plane: Address) -> AsyncIterator[Surroundings]:
             ],
         )
         addresses = aws.AwsAddresses(found["s3"], found["sqs"], found["bucket"], found["queue_url"])
-        async with Control(simulator["control"]) as benchling:
+        async with TenantControl(simulator["control"]) as benchling:
             yield Surroundings(control_plane, api, run, addresses, simulator, benchling, prefix)
 
 

@@ -8,9 +8,9 @@ import pytest
 
 from entrypackage.identity import object_name
 from entrypackage.kubernetes import ENTRY_PACKAGES, Kubernetes
-from sandbox.simulator.control import Control
+from sandbox.simulator.control import TenantControl
 from sandbox.simulator.server import BenchlingServer
-from sandbox.simulator.settings import Settings
+from sandbox.simulator.settings import TenantSettings
 from tests.support.receiver_process import KeyServer, RunningReceiver
 from tests.support.waiting import until_holds
 from tests.support.webhook_signing import Signer
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 async def benchling() -> AsyncIterator[BenchlingServer]:
-    async with BenchlingServer(Settings(webhook_retries="none")) as server:
+    async with BenchlingServer(TenantSettings(webhook_retries="none")) as server:
         yield server
 
 
@@ -64,7 +64,7 @@ async def answers(benchling: BenchlingServer) -> list[int | None]:
 async def test_edits_clicks_and_life_cycle_arrive(
     benchling: BenchlingServer, listening: RunningReceiver, kubernetes: Kubernetes
 ) -> None:
-    async with Control(benchling.control_url) as control:
+    async with TenantControl(benchling.control_url) as control:
         entry = await control.create_entry()
         await control.edit_entry(entry["id"])
         canvas = await control.insert_canvas(entry["id"])
@@ -79,7 +79,7 @@ async def test_edits_clicks_and_life_cycle_arrive(
 
 
 async def test_keys_rotate_without_a_lost_delivery(benchling: BenchlingServer, listening: RunningReceiver) -> None:
-    async with Control(benchling.control_url) as control:
+    async with TenantControl(benchling.control_url) as control:
         entry = await control.create_entry()
         assert await answers(benchling) == [200]
         await control.rotate_keys(keep_old=False)
@@ -120,7 +120,7 @@ async def test_each_misbehaviour_has_its_answer(
 ) -> None:
     found: dict[str, list[int | None]] = {}
     kept = set()
-    async with Control(benchling.control_url) as control:
+    async with TenantControl(benchling.control_url) as control:
         for fault, codes in FAULTS.items():
             await control.set_fault(fault, times=1)
             entry = await control.create_entry()

@@ -14,9 +14,9 @@ import pytest
 from aiohttp import web
 
 from sandbox.simulator.cli import size_of
-from sandbox.simulator.control import Control, ControlRefused
+from sandbox.simulator.control import ControlRefused, TenantControl
 from sandbox.simulator.server import BenchlingServer, CannotServe
-from sandbox.simulator.settings import Addresses, Settings
+from sandbox.simulator.settings import TenantAddresses, TenantSettings
 from tests.support.waiting import elapse
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ async def receiver() -> AsyncIterator[Receiver]:
 
 @pytest.fixture
 async def server(receiver: Receiver) -> AsyncIterator[BenchlingServer]:
-    settings = Settings(
+    settings = TenantSettings(
         webhook_url=receiver.url, webhook_retries="aggressive", retry_scale=0.1, ack_real_seconds=0.5, export_seconds=0
     )
     async with BenchlingServer(settings) as running:
@@ -61,8 +61,8 @@ async def server(receiver: Receiver) -> AsyncIterator[BenchlingServer]:
 
 
 @pytest.fixture
-async def control(server: BenchlingServer) -> AsyncIterator[Control]:
-    async with Control(server.control_url) as made:
+async def control(server: BenchlingServer) -> AsyncIterator[TenantControl]:
+    async with TenantControl(server.control_url) as made:
         yield made
 
 
@@ -89,7 +89,7 @@ async def _fetch(url: str) -> tuple[httpx.Headers, bytes, str | None]:
         return answer.headers, bytes(got), None
 
 
-async def test_archives_come_from_another_origin(server: BenchlingServer, control: Control) -> None:
+async def test_archives_come_from_another_origin(server: BenchlingServer, control: TenantControl) -> None:
     entry = await control.create_entry(attachments=[{"name": "raw.bin", "size": 3_000_000}])
     url = await _download_url(server, entry["id"])
     ready = server.ready()
@@ -109,7 +109,7 @@ async def test_archives_come_from_another_origin(server: BenchlingServer, contro
     ],
 )
 async def test_broken_transfers(
-    server: BenchlingServer, control: Control, fault: str, options: dict[str, Any], share: tuple[float, float],
+    server: BenchlingServer, control: TenantControl, fault: str, options: dict[str, Any], share: tuple[float, float],
     broken: bool,
 ) -> None:  # fmt: skip
     entry = await control.create_entry(attachments=[{"name": "raw.bin", "size": 3_000_000}])
@@ -123,7 +123,7 @@ async def test_broken_transfers(
     assert ("content-length" in headers) is (fault != "archive_no_length")
 
 
-async def test_a_reset_before_the_answer(server: BenchlingServer, control: Control) -> None:
+async def test_a_reset_before_the_answer(server: BenchlingServer, control: TenantControl) -> None:
     await control.set_fault("jwks_cut", times=1)
     async with httpx.AsyncClient() as http:
         with pytest.raises(httpx.TransportError):
@@ -132,7 +132,7 @@ async def test_a_reset_before_the_answer(server: BenchlingServer, control: Contr
 
 
 async def test_re_sends_keep_the_id_and_are_signed_anew(
-    server: BenchlingServer, control: Control, receiver: Receiver
+    server: BenchlingServer, control: TenantControl, receiver: Receiver
 ) -> None:
     receiver.answers = [503, 302, 200]
     await control.create_entry()
@@ -148,7 +148,7 @@ async def test_re_sends_keep_the_id_and_are_signed_anew(
 
 
 async def test_a_late_acknowledgement_counts_as_none(
-    server: BenchlingServer, control: Control, receiver: Receiver
+    server: BenchlingServer, control: TenantControl, receiver: Receiver
 ) -> None:
     receiver.pause = 5.0
     await control.route_webhooks(retries="none")
@@ -159,7 +159,7 @@ async def test_a_late_acknowledgement_counts_as_none(
     assert delivery["attempts"][0]["problem"] == "no answer within 0.5 s"
 
 
-async def test_a_lost_answer_is_sent_again(server: BenchlingServer, control: Control, receiver: Receiver) -> None:
+async def test_a_lost_answer_is_sent_again(server: BenchlingServer, control: TenantControl, receiver: Receiver) -> None:
     await control.set_fault("webhook_reset", times=1)
     await control.create_entry()
     await server.simulator.sender.idle()
@@ -171,7 +171,7 @@ async def test_a_lost_answer_is_sent_again(server: BenchlingServer, control: Con
 
 @pytest.mark.parametrize(("fault", "same_signature"), [("webhook_duplicate", False), ("webhook_replay", True)])
 async def test_duplicates(
-    server: BenchlingServer, control: Control, receiver: Receiver, fault: str, same_signature: bool
+    server: BenchlingServer, control: TenantControl, receiver: Receiver, fault: str, same_signature: bool
 ) -> None:
     await control.set_fault(fault, times=1)
     await control.create_entry()
@@ -181,7 +181,7 @@ async def test_duplicates(
     assert (len({headers["webhook-signature"] for headers, _body in receiver.got}) == 1) is same_signature
 
 
-async def test_reordering_loses_nothing(server: BenchlingServer, control: Control, receiver: Receiver) -> None:
+async def test_reordering_loses_nothing(server: BenchlingServer, control: TenantControl, receiver: Receiver) -> None:
     await control.set_fault("webhook_reorder", window=100)
     entries = await control.create_entries(20)
     assert receiver.got == []
@@ -193,7 +193,9 @@ async def test_reordering_loses_nothing(server: BenchlingServer, control: Contro
     assert len(receiver.got) == 20
 
 
-async def test_a_burst_is_delivered_and_measured(server: BenchlingServer, control: Control, receiver: Receiver) -> None:
+async def test_a_burst_is_delivered_and_measured(
+    server: BenchlingServer, control: TenantControl, receiver: Receiver
+) -> None:
     await control.burst(events=300, entries=10, seconds=0.3)
     await server.simulator.sender.idle()
     counters = await control.counters()
@@ -202,7 +204,7 @@ async def test_a_burst_is_delivered_and_measured(server: BenchlingServer, contro
     assert 0 < counters["webhooks"]["ack"]["p50"] <= counters["webhooks"]["ack"]["p99"]
 
 
-async def test_mistakes_get_a_sentence(control: Control) -> None:
+async def test_mistakes_get_a_sentence(control: TenantControl) -> None:
     with pytest.raises(ControlRefused, match="did you mean api_503"):
         await control.set_fault("api503")
     with pytest.raises(ControlRefused, match="no entry 'etr_x'"):
@@ -220,7 +222,7 @@ async def test_mistakes_get_a_sentence(control: Control) -> None:
 
 async def test_a_busy_port(server: BenchlingServer) -> None:
     port = int(str(server.ready()["tenant"]).rpartition(":")[2])
-    second = BenchlingServer(addresses=Addresses(port=port))
+    second = BenchlingServer(addresses=TenantAddresses(port=port))
     with pytest.raises(CannotServe, match=f"port {port} on 127.0.0.1 is in use; choose another with --port"):
         await second.start()
     await second.close()

@@ -13,7 +13,7 @@ import pytest
 from sandbox.simulator.clock import Clock
 from sandbox.simulator.faults import Rule
 from sandbox.simulator.inprocess import InProcess
-from sandbox.simulator.settings import LEAK_MARK, Settings
+from sandbox.simulator.settings import LEAK_MARK, TenantSettings
 from sandbox.simulator.simulator import Simulator
 
 API = "http://benchling.invalid/api/v2"
@@ -25,7 +25,7 @@ class Setup:
     def __init__(self, **settings: Any) -> None:
         self.real = 0.0
         clock = Clock(scale=0.0, start=1_800_000_000.0, monotonic=lambda: self.real)
-        self.simulator = Simulator(Settings(**settings), clock=clock)
+        self.simulator = Simulator(TenantSettings(**settings), clock=clock)
         self.world = self.simulator.world
         self.http = httpx.AsyncClient(transport=InProcess(self.simulator))
         self.headers: dict[str, str] = {}
