@@ -14,7 +14,7 @@ from controller.benchling.client import BenchlingClient
 from controller.benchling.links import LinkRef
 from controller.benchling.models import CanvasChange
 from controller.benchling.names import READABLE
-from controller.benchling.settings import BenchlingSettings, Credentials
+from controller.benchling.settings import BenchlingSettings, AppCredentials
 from sandbox.simulator.clock import Clock
 from sandbox.simulator.inprocess import InProcess
 from sandbox.simulator.simulator import Simulator
@@ -84,7 +84,7 @@ def test_the_client_asks_for_the_used_operations_and_no_others() -> None:
     async def run() -> set[str]:
         clock = Clock(start=1_700_000_000.0, monotonic=asyncio.get_running_loop().time)
         simulator = Simulator(clock=clock)
-        held = Credentials(simulator.settings.client_id, SecretStr(simulator.settings.client_secret))
+        held = AppCredentials(simulator.settings.client_id, SecretStr(simulator.settings.client_secret))
         settings = BenchlingSettings(
             base_url=simulator.world.origins.api, allow_plain_http=True, credentials=lambda: held
         )
