@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from functools import cache
-from itertools import count
 from typing import TYPE_CHECKING, Any
 
 import httpx
@@ -37,7 +37,7 @@ _PHASES = PhasesConfig(coverage=CoveragePhaseConfig(unexpected_methods={"PUT"}))
 _CONFIG = SchemathesisConfig(projects=ProjectsConfig(default=ProjectConfig(phases=_PHASES)))
 SCHEMA = schemathesis.openapi.from_dict(api_slice(OPERATIONS), config=_CONFIG)
 CHECKS = [not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance]
-_TURN = count()
+_TURNS: Counter[str] = Counter()
 _BULK = {
     "requestIds": "request_id", "customEntityIds": "custom_entity_id", "aaSequenceIds": "aa_sequence_id",
     "dnaSequenceIds": "dna_sequence_id", "boxIds": "box_id", "containerIds": "container_id",
@@ -45,11 +45,12 @@ _BULK = {
     "resourceId": "entry_id", "projectId": "project_id", "startingAfter": "event_id", "appId": "app_id",
 }  # fmt: skip
 _FINAL = ("SUCCEEDED", "FAILED", "COMPLETED_WITH_WARNINGS")
-_STRICT = {
-    "exportItem", "createAppCanvas", "updateAppCanvas", "archiveAppCanvases", "unarchiveAppCanvases",
-    "createAppSession", "updateAppSession",
+_LENIENT = {
+    "listEntries", "listEvents", "listFolders", "listUsers", "listAppCanvases", "listAppSessions",
+    "listAppConfigurationItems", "updateEntry",
 }  # fmt: skip
-"""Operations with a JSON body: what the file calls invalid must be refused, or our mistakes would pass."""
+"""Operations that take what the file calls invalid: a filter's odd value, a query parameter that isn't there, a field's
+unit. All others must refuse it, or our own mistakes would pass."""
 _BODY = {"id": "entry_id", "appId": "app_id", "resourceId": "entry_id"}
 
 
@@ -134,8 +135,9 @@ def statuses() -> Iterator[list[int]]:
 )  # fmt: skip
 def test_operation(case: schemathesis.Case[Any], tenant: Tenant, statuses: list[int]) -> None:
     """Generated requests, three of four with ids that exist; at least one of an operation has a good answer."""
-    ready, turn = tenant.ready, next(_TURN)
-    operation = case.operation.definition.raw["operationId"]
+    ready, operation = tenant.ready, case.operation.definition.raw["operationId"]
+    turn = _TURNS[operation]
+    _TURNS[operation] += 1
     if turn % 4:
         _furnish(case, tenant, turn)
     headers = _headers(ready["api"], ready["clientId"], ready["clientSecret"])
@@ -147,7 +149,7 @@ def test_operation(case: schemathesis.Case[Any], tenant: Tenant, statuses: list[
     statuses.append(response.status_code)
     conftest.CASES[operation] += 1
     conftest.SUCCESSES[operation] += response.status_code < 300
-    if operation in _STRICT:
+    if operation not in _LENIENT:
         case.validate_response(response, checks=[negative_data_rejection])
     if response.status_code in UNDECLARED.get(operation, set()):
         _envelope(response)
