@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from random import Random
 
 FAULTS: dict[str, str] = {
@@ -70,8 +71,8 @@ FAULTS: dict[str, str] = {
     "entry_unknown_types": "the entry has note and link types that the contract doesn't have",
     "entry_non_ascii": "name and notes are full of non-ASCII text",
     "entry_moves": "modifiedAt moves with every read",
-    "link_403": "a linked object may not be read (`id`: only that one)",
-    "link_404": "a linked object is gone (`id`: only that one)",
+    "link_403": "a linked object may not be read (with a subject only that one)",
+    "link_404": "a linked object is gone (with a subject only that one)",
     "list_token_null": "listings end with nextToken null",
     "list_token_missing": "listings end without nextToken",
     "events_gap": "events of the last retention period are lost",
@@ -112,6 +113,26 @@ FAULTS: dict[str, str] = {
 }
 
 
+OPTIONS: dict[str, tuple[str, ...]] = {
+    "token_slow": ("seconds",),
+    "api_hang": ("seconds",),
+    "task_failed": ("message",),
+    "task_unknown_status": ("status",),
+    "url_spent": ("bytes",),
+    "archive_cut": ("bytes",),
+    "archive_wrong_length": ("bytes",),
+    "archive_slow": ("seconds",),
+    "archive_missing": ("name",),
+    "archive_gallery": ("name",),
+    "archive_huge": ("bytes", "deflated", "name"),
+    "jwks_slow": ("seconds",),
+    "webhook_big": ("bytes",),
+    "webhook_reorder": ("window", "seconds"),
+    "webhook_delay": ("seconds",),
+}
+"""What can be said of a switch besides when it strikes; the others have no options."""
+
+
 class UnknownFault(ValueError):  # noqa: N818 - a person's mistake
     """A name that is in no table; the message names the nearest one."""
 
@@ -119,6 +140,21 @@ class UnknownFault(ValueError):  # noqa: N818 - a person's mistake
         near = difflib.get_close_matches(name, FAULTS, n=1)
         hint = f"; did you mean {near[0]}?" if near else ""
         super().__init__(f"there is no fault named {name!r}{hint} (`fault list` shows all)")
+
+
+class UnknownOption(ValueError):  # noqa: N818 - a person's mistake
+    """An option that the switch does not have; the message names those that it has."""
+
+
+def check_options(name: str, options: Iterable[str]) -> None:
+    """Refuse what the switch would not read. Raises UnknownFault, UnknownOption."""
+    if name not in FAULTS:
+        raise UnknownFault(name)
+    known = OPTIONS.get(name, ())
+    for option in options:
+        if option not in known:
+            message = f"{name} has no option {option!r}; it has: {', '.join(known) or 'none'}"
+            raise UnknownOption(message)
 
 
 @dataclass

@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 
 import aiohttp
 
+from sandbox.simulator.clock import iso
 from sandbox.simulator.messages import Outgoing, envelope
 from sandbox.simulator.settings import RETRY_PROFILES
 
@@ -95,6 +96,8 @@ class Delivery:
     """One webhook with all its tries. `state`: waiting, delivered, failed, lost, unaddressed."""
 
     webhook_id: str
+    created: str
+    """Tenant time."""
     type: str
     subject: str | None
     url: str
@@ -181,7 +184,9 @@ class Sender:
     def _delivery(self, outgoing: Outgoing) -> Delivery:
         base = (self.url or "").rstrip("/")
         url = base if self.stable_url else base + outgoing.suffix
-        delivery = Delivery(self._ids.next("msg"), outgoing.type, outgoing.subject, url, outgoing.message)
+        delivery = Delivery(
+            self._ids.next("msg"), iso(self._clock.now()), outgoing.type, outgoing.subject, url, outgoing.message
+        )
         self.deliveries.append(delivery)
         return delivery
 

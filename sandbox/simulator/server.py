@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Self
 
 from aiohttp import web
 
-from sandbox.simulator.control_api import PREFIX, ControlApi
+from sandbox.simulator import control_api
 from sandbox.simulator.settings import TenantAddresses
 from sandbox.simulator.simulator import Simulator
 from sandbox.simulator.wire import Call, Reply
@@ -90,13 +90,12 @@ class BenchlingServer:
         self.simulator = Simulator(settings, clock=clock, folder=folder)
         self._addresses = addresses or TenantAddresses()
         self._folder = folder
-        self._control = ControlApi(self.simulator)
         self._runners: list[web.ServerRunner] = []
 
     @property
     def control_url(self) -> str:
         """Where `TenantControl` connects to."""
-        return self.simulator.world.origins.api + PREFIX
+        return self.simulator.world.origins.api + control_api.PREFIX
 
     async def start(self) -> None:
         """Listen on all origins. Raises CannotServe."""
@@ -113,8 +112,8 @@ class BenchlingServer:
                 reply = await self.simulator.blobs(call)
             elif origin == "jwks":
                 reply = await self.simulator.jwks(call)
-            elif call.path.startswith(PREFIX):
-                reply = await self._control.answer(call)
+            elif call.path.startswith(control_api.PREFIX):
+                reply = control_api.answer(self.simulator, call)
             else:
                 reply = await self.simulator.api(call)
             return await _send(request, reply)

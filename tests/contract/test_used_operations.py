@@ -14,7 +14,7 @@ from controller.benchling.client import BenchlingClient
 from controller.benchling.links import LinkRef
 from controller.benchling.models import CanvasChange
 from controller.benchling.names import READABLE
-from controller.benchling.settings import BenchlingSettings, AppCredentials
+from controller.benchling.settings import AppCredentials, BenchlingSettings
 from sandbox.simulator.clock import Clock
 from sandbox.simulator.inprocess import InProcess
 from sandbox.simulator.simulator import Simulator

@@ -69,9 +69,9 @@ def furnish(tenant: Tenant) -> None:
         "plate", "entry", "link", "stage_entry",
     ]  # fmt: skip
     files = [{"name": "plate.csv", "size": 5000, "deflated": True}, {"name": "raw.bin", "size": 70_000}]
-    entries = tenant.act("entries", count=3, links=links, attachments=files, canvas=True)
-    tenant.act("edit", entry=entries[0]["id"], kind="fields", count=3)
-    tenant.act("edit", entry=entries[1]["id"], kind="review")
+    entries = tenant.act("entry/create", count=3, links=links, attachments=files, canvas=True)
+    tenant.act("entry/edit", entry=entries[0]["id"], kind="fields", count=3)
+    tenant.act("entry/edit", entry=entries[1]["id"], kind="review")
     headers = tenant.headers
     with httpx.Client(base_url=tenant.ready["api"], headers=headers) as api:
         entry = api.get(f"/entries/{entries[0]['id']}").json()["entry"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import signal
 import sys
 from dataclasses import dataclass, field
@@ -13,7 +14,7 @@ import httpx
 import pytest
 from aiohttp import web
 
-from sandbox.simulator.cli import size_of
+from sandbox.simulator.command import size_of
 from sandbox.simulator.control import ControlRefused, TenantControl
 from sandbox.simulator.server import BenchlingServer, CannotServe
 from sandbox.simulator.settings import TenantAddresses, TenantSettings
@@ -211,13 +212,17 @@ async def test_mistakes_get_a_sentence(control: TenantControl) -> None:
         await control.edit_entry("etr_x")
     with pytest.raises(ControlRefused, match="did you mean zip-slip"):
         await control.set_fault("archive_gallery", name="zipslip")
+    with pytest.raises(ControlRefused, match="api_503 has no option 'foo'; it has: none"):
+        await control.set_fault("api_503", foo="bar")
+    with pytest.raises(ControlRefused, match="archive_huge has no option 'size'; it has: bytes, deflated, name"):
+        await control.set_fault("archive_huge", size=5)
     entry = await control.create_entry(canvas=True)
     with pytest.raises(ControlRefused, match="no button 'go'"):
         await control.click(entry["displayId"], "go")
     with pytest.raises(ControlRefused, match="count"):
         await control.edit_entry(entry["id"], count=0)
     with pytest.raises(ControlRefused, match=r"known: .*counters"):
-        await control.get("everything")
+        await control.ask("everything", {})
 
 
 async def test_a_busy_port(server: BenchlingServer) -> None:
@@ -252,6 +257,14 @@ async def test_the_command_line(tmp_path: Path) -> None:
     assert (code, "20000000 bytes" in out) == (0, True)
     code, _out, err = await _run(*there, "fault", "set", "archive_slo")
     assert (code, err.count("\n"), "did you mean archive_slow" in err) == (2, 1, True)
+    code, _out, err = await _run(*there, "fault", "set", "api_503", "foo=bar")
+    assert (code, err) == (2, "api_503 has no option 'foo'; it has: none\n")
+    code, out, _err = await _run(*there, "fault", "set", "token_slow", "seconds=3", "--times", "2")
+    assert (code, out) == (0, "set token_slow: 2 times\n")
+    code, out, _err = await _run(*there, "clock", "--seconds", "3600", "--scale", "0")
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ in the tenant \(stopped\); [\d.]+ s since the start\n", out)
+    code, out, _err = await _run(*there, "webhooks")
+    assert re.fullmatch(r"\d{4}-\S+T\S+  EXP26000001  msg_\w+  v2.entry.created  unaddressed  \n", out)
     process.send_signal(signal.SIGTERM)
     assert await process.wait() == 0
     code, _out, err = await _run(*there, "counters")
