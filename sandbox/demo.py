@@ -194,7 +194,7 @@ class Demo:
             await self.benchling.edit_entry(entry["id"], fields={"Batch": last}, export_seconds=seconds)
         newest = await self.newest_event(entry["id"])
         await self.reach("the last edit", entry, lambda found: found["spec"]["event"]["id"] == newest)
-        await self.benchling.advance_clock(HELD_EXPORT_SECONDS)
+        await self.benchling.clock(seconds=HELD_EXPORT_SECONDS)
         package = await self.play(
             "20 edits", entry, lambda found: is_ready(found) and found["status"]["taken"]["eventId"] == newest
         )

@@ -88,7 +88,7 @@ def test_the_client_asks_for_the_used_operations_and_no_others() -> None:
         settings = BenchlingSettings(
             base_url=simulator.world.origins.api, allow_plain_http=True, credentials=lambda: held
         )
-        async with BenchlingClient(settings, transport=InProcess(simulator), dice=Random(1)) as client:
+        async with BenchlingClient(settings, transport=InProcess(simulator), rng=Random(1)) as client:
             calls = _calls(client, simulator)
             public = {name for name, _ in inspect.getmembers(BenchlingClient, callable) if not name.startswith("_")}
             assert calls.keys() == public - NOT_CALLS

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from sandbox import janitor
-from sandbox.simulator.control import Control
+from sandbox.simulator.control import TenantControl
 from tests.support.paths import ROOT
 
 if TYPE_CHECKING:
@@ -113,7 +113,7 @@ class Whole:
 
     async def start_packager(self) -> None:
         """Make an entry whose archive comes so slowly that the packager is at work until it is stopped."""
-        async with Control(self.environment["ENTRYPACKAGE_SIMULATOR"]) as benchling:
+        async with TenantControl(self.environment["ENTRYPACKAGE_SIMULATOR"]) as benchling:
             await benchling.set_fault("archive_slow")
             await benchling.create_entry(attachments=[{"name": "large.bin", "size": 500_000_000}])
 
