@@ -39,7 +39,7 @@ class ConcurrencyLimits:
 
     @classmethod
     def of_pod(cls, memory_bytes: int | None, cpu_millis: int | None) -> Self:
-        """Compute the limits; None where the pod does not say."""
+        """Return the limits for a pod with these; None where the pod does not say."""
         memory = memory_bytes or _DEFAULT_MEMORY
         cpu = cpu_millis or _DEFAULT_CPU
         return cls(
@@ -72,7 +72,6 @@ class Capacity:
     """A semaphore of bytes, first come, first served; a request for more than the total is granted the total."""
 
     def __init__(self, total: int) -> None:
-        """Begin with `total` bytes free."""
         self.free = total
         self.on_acquired: Callable[[], None] | None = None
         """Called after each `acquire`, so that memory which is kept for later can be freed."""
@@ -125,7 +124,6 @@ class PartBuffer:
     """
 
     def __init__(self, size: int) -> None:
-        """Allocate `size` bytes."""
         self.size = size
         self.charge = 0
         """What it takes of the capacity while it is in use."""
@@ -146,7 +144,6 @@ class PartBuffers:
     """The buffers of parts, within the capacity that all content shares; idle ones are kept while it is free."""
 
     def __init__(self, capacity: Capacity) -> None:
-        """Begin without buffers."""
         self._capacity = capacity
         self._idle: list[PartBuffer] = []
         capacity.on_acquired = self._trim

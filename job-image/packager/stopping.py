@@ -23,7 +23,6 @@ class Stop:
     """
 
     def __init__(self) -> None:
-        """Begin without handlers; `listen` installs them."""
         self.requested = False
         self._listening = False
         self._loop: asyncio.AbstractEventLoop | None = None

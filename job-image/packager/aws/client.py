@@ -59,7 +59,6 @@ class Superseded(Failure):
     """Another packager holds the claim."""
 
     def __init__(self) -> None:
-        """The message names no packager: the inventory may be gone or unreadable by now."""
         super().__init__(FailureClass.SUPERSEDED, "Another packager has claimed this package since.")
 
 
@@ -171,9 +170,8 @@ class Aws:
                 renewed = request.may_have_been_stale(error) and self._credentials.forget(provider)
                 if not (renewed or error.transient):
                     if fence is not None:
-                        await (
-                            fence.confirm()
-                        )  # what the winner did, such as aborting our uploads, may explain the error
+                        # What the winner of the claim did, such as aborting our uploads, may explain the error.
+                        await fence.confirm()
                     raise
                 problem = error
             failures += 1

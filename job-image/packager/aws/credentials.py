@@ -55,11 +55,9 @@ class FixedCredentials:
     """Credentials that stay as they are, or that the AWS runtime keeps fresh by itself."""
 
     def __init__(self, provider: AwsCredentialsProvider) -> None:
-        """Use this provider always."""
         self._provider = provider
 
     async def provider(self) -> AwsCredentialsProvider:
-        """Return the provider."""
         return self._provider
 
     def forget(self, _provider: AwsCredentialsProvider | None, /) -> bool:
