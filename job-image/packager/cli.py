@@ -1,6 +1,6 @@
 """The command line: ``run`` for the Job, ``run`` and ``pack`` for a person.
 
-Start-up is kept cheap: the archive is asked for before anything is imported that takes long (pydantic, the AWS
+Start-up is kept cheap: the archive is requested before anything is imported that takes long (pydantic, the AWS
 runtime), so that a small pod waits for the network and not for Python.
 """
 

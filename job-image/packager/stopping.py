@@ -16,7 +16,7 @@ _SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
 
 
 class Stop:
-    """Whether SIGTERM or SIGINT came.
+    """Whether SIGTERM or SIGINT was received.
 
     The first process of a container does not even get a signal that it has no handler for, and any other would die of
     it without a report; so the handlers are installed before anything that takes time is imported.

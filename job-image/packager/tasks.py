@@ -64,7 +64,7 @@ async def _running(work: Awaitable[_A]) -> _A:
 
 
 async def undisturbed(work: Awaitable[_A]) -> _A:
-    """Await work to its end although the caller is cancelled meanwhile: what cleans up must not be stopped by a stop.
+    """Await work to its end although the caller is cancelled meanwhile: a clean-up must not be cancelled by a signal.
 
     The work has to be bounded. From Python 3.13 on a group of tasks cancels its caller a second time if it was
     cancelled while one of the tasks failed.

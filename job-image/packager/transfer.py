@@ -82,10 +82,10 @@ class Transfer:
         """Names of files that are good, and are not at their place yet because they replace something."""
 
     async def run(self, put: Sequence[File], replace: Sequence[File] = ()) -> None:
-        """Put some files, and prepare others, that would replace something, as far as that does not show.
+        """Put some files; prove others, which `replace` something, and prepare them without changing anything visible.
 
-        Of `replace`, large ones are uploaded and not completed, small ones kept within `kept_bytes`, and the rest only
-        read to prove them; `replace` does what is left. Raises the first `Failure`, all else being stopped.
+        Of those, large ones are uploaded and not completed, small ones kept within `kept_bytes`, the rest only read;
+        the method `replace` does what is left. Raises the first `Failure`, all else being stopped.
         """
         wanted = sorted([*put, *replace], key=lambda file: file.member.offset)
         prepared = {file.name for file in replace}
@@ -104,7 +104,7 @@ class Transfer:
     async def _read_runs(
         self, queue: Iterator[list[File]], prepared: set[str], puts: asyncio.TaskGroup, unreadable: list[Failure]
     ) -> None:
-        """Read runs until there are no more, or one reader finds that the archive is `over`.
+        """Read runs until there are no more, or one reader finds that the archive is `unreadable` from now on.
 
         What other readers have begun by then, and what is being put, is finished: it was fetched, and the next attempt
         need not fetch it again.

@@ -125,7 +125,7 @@ class AwsCredentials(Protocol):
     def forget(self, provider: AwsCredentialsProvider | None, /) -> bool:
         """Use these no longer, because AWS called them expired; return whether there are others, or will be.
 
-        What has taken their place since is kept: requests that were on their way meanwhile are refused late.
+        Newer ones are kept: a request that was signed before a renewal may be refused after it.
         """
         ...
 
