@@ -1,4 +1,4 @@
-"""Names, labels and annotations: how things that belong together are told in the cluster."""
+"""Names, labels and annotations: how things that belong together are recognised in the cluster."""
 
 from __future__ import annotations
 

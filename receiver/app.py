@@ -107,7 +107,7 @@ class Receiver:
         return JSONResponse({"status": "ready"})
 
     async def _show_metrics(self, request: Request) -> Response:
-        """Answer who is inside the cluster; what came through the ingress is told that there is no such page."""
+        """Answer requests from inside the cluster; return 404 to those that came through the ingress."""
         if self._settings.trusted_proxy_hops and "x-forwarded-for" in request.headers:
             return _not_found(request, Exception())
         return Response(self._metrics.exposition(), media_type=CONTENT_TYPE_LATEST)

@@ -63,7 +63,7 @@ class KeyRing:
         on_fetch: Callable[[bool], None] = lambda _: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Take the way to fetch and the times; `on_fetch` is told of every fetch whether it gave keys."""
+        """Fetch with `fetch`; after each one `on_fetch` is called with whether it gave keys."""
         self._fetch = fetch
         self._apps = [_AppKeys(app_id) for app_id in dict.fromkeys(app_definition_ids)]
         self._ttl = ttl_seconds

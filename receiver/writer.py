@@ -58,7 +58,7 @@ class Writer:
     """Files wishes. One per process: it is what keeps the writes for one entry from racing each other."""
 
     def __init__(self, kubernetes: Kubernetes, namespace: str) -> None:
-        """Write to this namespace."""
+        """Write to the EntryPackages of `namespace`."""
         self._kubernetes = kubernetes
         self._namespace = namespace
         self._waiting: dict[str, list[_Ticket]] = {}
