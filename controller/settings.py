@@ -98,7 +98,7 @@ class RetrySettings(Settings):
     incomplete_seconds: list[PositiveSeconds] = [300, 900, 3600]
     """When an incomplete export is repeated: after each, once."""
     scale: Annotated[float, Field(gt=0, le=1)] = 1.0
-    """Multiplies every back-off; below 1 only where impatience is wanted, as in a demonstration."""
+    """Multiplies every back-off; below 1 only for demonstrations and tests."""
 
 
 class LeaseSettings(Settings):

@@ -73,7 +73,7 @@ class Breaker:
             self._set(BreakerState.CLOSED)
 
     def failed(self, now: float, failure: BenchlingFailure, subject: str, *, certain: bool = False) -> None:
-        """Record an outage answer about `subject`. The second 500 in a row about one subject does not count.
+        """Record an outage answer. A 500 does not count if the last outage answer had the same `subject`.
 
         With `certain` this one answer is enough to open the breaker.
         """
@@ -87,13 +87,13 @@ class Breaker:
             self._openings += 1
             self._set(BreakerState.OPEN)
 
-    def probe_due(self, moment: float) -> None:
+    def schedule_probe(self, moment: float) -> None:
         """Record when the next probe will be sent. Call it only while the breaker is not closed."""
         self._next_probe = moment
         if self._state is BreakerState.HALF_OPEN:
             self._set(BreakerState.OPEN)
 
-    def probing(self) -> None:
+    def start_probe(self) -> None:
         """Record that the probe is under way."""
         if self._state is BreakerState.OPEN:
             self._set(BreakerState.HALF_OPEN)

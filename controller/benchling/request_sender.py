@@ -51,7 +51,7 @@ class CallRecord:
     outcome: str
     """``ok`` or the name of the failure class."""
     tries: int
-    """How often the request was sent; 0 if the call failed while it waited."""
+    """How often sending was tried; 0 if the call failed while it waited."""
     seconds: float
     """From the call to its return, with all waiting."""
 
@@ -257,9 +257,9 @@ class RequestSender:
     async def _probe_until_closed(self) -> None:
         while self.breaker.state is not BreakerState.CLOSED:
             pause = self._settings.probe_seconds * (1 + self._random.random() * _PROBE_SPREAD)
-            self.breaker.probe_due(self._clock.now() + pause)
+            self.breaker.schedule_probe(self._clock.now() + pause)
             await self._clock.sleep(pause)
-            self.breaker.probing()
+            self.breaker.start_probe()
             try:
                 await self._probe_once()
             except BenchlingFailure as failure:

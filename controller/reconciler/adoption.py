@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 async def create_or_adopt(
     kubernetes: Kubernetes, namespace: str, kind: Kind, package: EntryPackage, body: Object
 ) -> Object:
-    """Create an object of an EntryPackage and return it; return the one that has its name if it is the package's, too.
+    """Create an object of an EntryPackage, and return it or the one of the same name that the package has already.
 
     Raises `Failure` if the name belongs to another owner.
     """

@@ -56,7 +56,7 @@ class Exporting:
         finally:
             self._beginning -= 1
         if begun is not None:
-            await self._ask(begun)
+            await self._request_export(begun)
 
     async def _read_and_write_intent(self, package: EntryPackage) -> EntryPackage | None:
         now = datetime.now(UTC)
@@ -92,14 +92,14 @@ class Exporting:
         metrics.ORPHANED_EXPORTS.inc()
         text = "Whether the last export was started is unknown, so it is asked for again."
         await self.events.post(package, Reason.EXPORT_ORPHANED, text)
-        await self._ask(package)
+        await self._request_export(package)
 
-    async def _ask(self, package: EntryPackage) -> None:
+    async def _request_export(self, package: EntryPackage) -> None:
         """Request the export whose intent has just been written."""
         tracked, attempt = self.store.tracked(package), current_attempt(package)
         tracked.asked_for = attempt.export.intent_time if attempt.export is not None else None
         try:
-            tracked.task = await self._start(package)
+            tracked.task = await self._start_export(package)
         finally:
             if tracked.task is None:
                 # Without an answer nothing is awaited, however the request ended: the export is requested again.
@@ -108,7 +108,7 @@ class Exporting:
             self.polls.schedule_poll(package)
             await self.record_task(package, tracked.task)
 
-    async def _start(self, package: EntryPackage) -> str | None:
+    async def _start_export(self, package: EntryPackage) -> str | None:
         """Request the export and return the id of its task; None after a failure, which is recorded."""
         try:
             return str(await self.benchling.start_export(package.spec.entry_id, priority=self._priority(package)))

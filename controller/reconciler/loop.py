@@ -74,7 +74,7 @@ class Reconciler:
                 metrics.QUEUE_DEPTH.set(len(self.queue))
 
     async def _visit(self, key: str) -> None:
-        """Visit one object. Every failure leads to a later visit, except the loss of the Lease, which is raised."""
+        """Visit one object. Most failures lead to a later visit; only the loss of the Lease is raised."""
         started = time.monotonic()
         try:
             await self._reconcile(key)

@@ -42,12 +42,12 @@ def _configure(settings: kopf.OperatorSettings) -> None:
     settings.peering.standalone = True
     # `EventRecorder` posts the Events and counts repeats; kopf would post each one as a new object.
     settings.posting.enabled = False
-    # Shorter than most API servers allow, and random, so that controllers do not reconnect all at once. kopf sends the
-    # number as it is, and the API server accepts only whole seconds.
+    # Watches are renewed every 5 minutes or so; the random part keeps controllers from reconnecting all at once. kopf
+    # sends the number as it is, and the API server accepts only whole seconds.
     settings.watching.server_timeout = 290 + random.randrange(20)  # noqa: S311 - jitter, not secrets
     # Longer than the server's timeout, so that the client ends only a connection that hangs.
     settings.watching.client_timeout = 330
-    # Twice as patient as other requests: a watch that does not connect is only tried again.
+    # A watch that cannot connect by then is tried again; without this setting the limit of other requests would apply.
     settings.watching.connect_timeout = 10
     # The API server sends a bookmark every 60 s, so a stream that is silent for longer is dead.
     settings.watching.inactivity_timeout = 70

@@ -39,13 +39,13 @@ def test_one_entry_that_makes_benchling_fail_is_no_outage() -> None:
 def test_the_breaker_goes_through_half_open_and_keeps_when_it_opened() -> None:
     breaker, states = _breaker()
     breaker.failed(10.0, ProviderDown("gone", status=503), "/a", certain=True)
-    breaker.probe_due(40.0)
+    breaker.schedule_probe(40.0)
     assert breaker.reading(15.0).next_probe_seconds == 25.0
-    breaker.probing()
+    breaker.start_probe()
     breaker.failed(41.0, ProviderDown("x", status=503), "/a")
-    breaker.probe_due(71.0)
+    breaker.schedule_probe(71.0)
     assert breaker.reading(45.0).since == 10.0
-    breaker.probing()
+    breaker.start_probe()
     breaker.succeeded(72.0)
     assert states == [
         BreakerState.OPEN, BreakerState.HALF_OPEN, BreakerState.OPEN, BreakerState.HALF_OPEN, BreakerState.CLOSED,
