@@ -31,7 +31,10 @@ async def _flood(client: BenchlingClient, priority: Priority, calls: int, togeth
 
 
 def test_200_exports_at_the_limit() -> None:
-    """None is lost, Benchling never has to refuse a rate, and the wall time is near what the budget allows."""
+    """None is lost, Benchling never has to refuse a rate, and the wall time is near what the budget allows.
+
+    It takes long because every step of all that virtual time is carried out.
+    """
 
     async def scenario() -> None:
         server = ScriptedBenchling(export_limit=EXPORT_LIMIT, export_seconds=EXPORT_SECONDS)
@@ -72,7 +75,10 @@ def test_200_exports_at_the_limit() -> None:
 
 
 def test_polls_never_take_more_than_half_of_the_budget() -> None:
-    """Four hundred exports in flight leave room for other work."""
+    """Four hundred exports in flight leave room for other work.
+
+    It takes long because each of them is polled to its end in virtual time.
+    """
 
     async def scenario() -> None:
         server = ScriptedBenchling(export_seconds=900.0)

@@ -24,7 +24,10 @@ STORM_UNTIL = DOWN_UNTIL + 120.0
 
 
 def test_an_outage_of_ten_minutes_with_1000_attempts() -> None:
-    """503 pages for ten minutes, then two minutes of 429: hardly a request meanwhile, all done soon after."""
+    """503 pages for ten minutes, then two minutes of 429: hardly a request meanwhile, all done soon after.
+
+    It takes long because a thousand attempts go through all of it in virtual time.
+    """
 
     async def scenario() -> None:
         server = ScriptedBenchling(export_seconds=30.0)

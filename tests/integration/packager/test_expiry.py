@@ -185,7 +185,10 @@ def test_replacing_goes_on_where_it_stood(versitygw_server: S3Server, moto_serve
 def test_what_replaces_may_outlast_its_address_many_times(
     versitygw_server: S3Server, moto_server: S3Server, tmp_path: Path
 ) -> None:
-    """What was proven once need not be proven again in the same archive; nothing is replaced before all is."""
+    """What was proven once need not be proven again in the same archive; nothing is replaced before all is.
+
+    It takes long because it makes many attempts, each of them a process of its own.
+    """
     body = make_zip(NEW, 0)
     with Origin(body, expiry_cuts=True) as origin:
         transfer = set_up_over_old(versitygw_server, moto_server, tmp_path, origin)
@@ -204,7 +207,10 @@ def test_what_replaces_may_outlast_its_address_many_times(
 
 
 def test_changed_settings_reach_a_package_that_outlasts_its_address(moto_server: S3Server, tmp_path: Path) -> None:
-    """Every object is put anew, because of its tags alone; what has them already is not put again and again."""
+    """Every object is put anew, because of its tags alone; what has them already is not put again and again.
+
+    It takes long because it makes many attempts, each of them a process of its own.
+    """
     body = make_zip(OLD, 0)
     with Origin(body, expiry_cuts=True) as origin:
         transfer = set_up_over_old(moto_server, moto_server, tmp_path, origin)

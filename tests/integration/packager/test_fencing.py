@@ -442,6 +442,7 @@ def both_at_once(s3: S3Server, folder: Path, *, same_attempt: bool, jitter: floa
 def test_a_loser_stops_and_the_package_is_the_winners(
     versitygw_server: S3Server, moto_server: S3Server, tmp_path: Path
 ) -> None:
+    """It takes long because the winner outwaits the loser, on a clock that nothing can wind, and heals at the end."""
     arena = Arena(versitygw_server, moto_server, tmp_path)
     cases = [
         arena.paused("after the claim", AfterAnswerTo(b"PUT ", b".entrypackage/")),
