@@ -80,7 +80,7 @@ def _lift(veil: Veil, stage: Path) -> None:
 
 def _enter(folder: Path, command: Sequence[str]) -> None:
     """In the mount namespace: make all reachable, then become the command. Does not return."""
-    home, temporary = folder / "home", folder / "tmp"
+    home, temporary = folder / "h", folder / "t"
     cache = Cache.of_user()
     own = Cache(home / ".cache" / cache.folder.name)
     for made in (home, temporary, home / ".cache", own.folder, own.folder / "programs"):
@@ -114,7 +114,8 @@ def main(arguments: Sequence[str]) -> int:
     if missing:
         print(f"Not there: {', '.join(missing)}; install util-linux and mount.", file=sys.stderr)
         return 1
-    folder = Path(tempfile.mkdtemp(prefix="entrypackage-nobody-"))
+    # A short name: the path of a Unix socket, which etcd has in a test's folder, ends at 107 bytes.
+    folder = Path(tempfile.mkdtemp(prefix="n-"))
     folder.chmod(0o755)
     try:
         unshare = ["unshare", "--mount", "--propagation", "private"]
