@@ -38,9 +38,8 @@ def source_of(test: Path) -> Path:
 
 
 def _mirrors() -> list[Path]:
-    return [
-        test for test in sorted(UNIT.rglob("test_*.py")) if test.relative_to(UNIT).parts[0] not in NOT_OF_THE_SOURCE
-    ]
+    tests = sorted(UNIT.rglob("test_*.py"))
+    return [test for test in tests if test.relative_to(UNIT).parts[0] not in NOT_OF_THE_SOURCE]
 
 
 @pytest.mark.parametrize("test", _mirrors(), ids=lambda test: str(test.relative_to(UNIT)))

@@ -34,7 +34,7 @@ def namesakes(folders: Iterable[Path]) -> dict[str, list[str]]:
     return {name: files for name, files in found.items() if len(files) > 1}
 
 
-@pytest.mark.parametrize("folders", [PRODUCT], ids=["product"])
+@pytest.mark.parametrize("folders", [PRODUCT, ("sandbox",)], ids=["product", "sandbox"])
 def test_no_public_class_has_a_namesake(folders: tuple[str, ...]) -> None:
     assert not namesakes(ROOT / folder for folder in folders)
 
