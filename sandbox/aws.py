@@ -31,7 +31,7 @@ ACCESS_KEY_ID = "SANDBOXACCESSKEY"
 SECRET_ACCESS_KEY = "sandbox-secret-access-key"
 """versitygw checks these; moto takes any."""
 
-_READY_SECONDS = 15.0
+_READY_SECONDS = 60.0
 _PORT_TRIES = 5
 _STOP_POLL_SECONDS = 0.1
 

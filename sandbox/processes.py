@@ -214,7 +214,7 @@ class Run:
         argv: Sequence[str | Path],
         *,
         environment: Mapping[str, str] | None = None,
-        seconds: float = 30.0,
+        seconds: float = 120.0,
         grace_seconds: float = 5.0,
     ) -> dict[str, Any]:
         """Start `python -m <argv>`, wait for its ready line and return what that says."""

@@ -22,7 +22,7 @@ The product runs. In another terminal, in this folder:
   {python} -m sandbox.simulator entry create --name "Growth curve" --attach plate.csv:20M:deflated
   {python} -m sandbox.simulator entry list
   {python} -m sandbox.simulator entry edit ENTRY
-  kubectl get entrypackages --watch
+  watch kubectl get entrypackages
   kubectl get pods,nodes
   kubectl logs -l app.kubernetes.io/component=controller --tail=20
 

@@ -13,12 +13,13 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
 VALUES = {
+    "logLevel": "debug",
     "controller": {
         "settings": {
             "timing": {"quietPeriodSeconds": 1, "retainSucceededSeconds": 4, "retainFailedSeconds": 4},
             "retry": {"scale": 0.2},
         }
-    }
+    },
 }
 
 

@@ -151,9 +151,13 @@ async def test_what_is_not_benchlings_is_refused(scene: Scene) -> None:
         "wrong method": 405,
     }
     assert await scene.kubectl("get", "epkg", "-o", "name") == objects
-    log = await scene.kubectl("logs", "-l", "app.kubernetes.io/component=receiver", "--tail=-1")
     reasons = {answer.json()["reason"] for name, answer in answers.items() if name != "no such path"}
-    assert not [reason for reason in reasons if f'"reason": "{reason}"' not in log]
+
+    async def logged() -> bool:
+        log = await scene.kubectl("logs", "-l", "app.kubernetes.io/component=receiver", "--tail=-1")
+        return all(f'"reason": "{reason}"' in log for reason in reasons)
+
+    await scene.until(f"a line for each of {sorted(reasons)}", logged)
 
 
 @pytest.mark.parametrize(
@@ -182,9 +186,9 @@ async def test_the_package_holds_the_archive_byte_for_byte(scene: Scene) -> None
         {"name": "mit Umläuten & Leerzeichen.txt", "content": "grün"},
         {"name": "empty.txt", "size": 0},
     ]
-    entry = await scene.benchling.create_entry(attachments=files)
-
-    order: Order = await scene.until("the order", lambda: _order(scene, entry))
+    async with scene.no_packager_starts():
+        entry = await scene.benchling.create_entry(attachments=files)
+        order: Order = await scene.until("the order", lambda: _order(scene, entry))
     url = order.archive.url.get_secret_value()
     assert LEAK_MARK in url, "or the search for leaks would find nothing anywhere"
     await scene.packaged(entry)

@@ -13,6 +13,7 @@ import ssl
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 import httpx
@@ -22,7 +23,8 @@ from sandbox import janitor
 from sandbox.controlplane import ADDRESS_FILE, Address
 from tests.support.paths import ROOT
 
-_STOP_SECONDS = 10.0
+_STOP_SECONDS = 60.0
+_SERVED_SECONDS = 120.0
 
 
 def run_pid() -> int:
@@ -121,8 +123,8 @@ def apply_definitions(address: Address) -> None:
 
 
 def _wait_until_served(client: httpx.Client, path: str) -> None:
-    for _ in range(500):
-        if client.get(path).status_code == 200:
-            return
+    deadline = time.monotonic() + _SERVED_SECONDS
+    while client.get(path).status_code != 200:
+        if time.monotonic() > deadline:
+            raise RuntimeError(f"the API server does not serve {path} {_SERVED_SECONDS:.0f} s after its definition")
         select.select([], [], [], 0.02)
-    raise RuntimeError(f"the API server does not serve {path} 10 s after its definition was applied")

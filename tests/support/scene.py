@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import json
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+import httpx
 
 from entrypackage.identity import object_name
 from tests.support.waiting import until
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable
 
     from sandbox.composition import Sandbox
     from sandbox.simulator.control import TenantControl
@@ -112,6 +115,36 @@ class Scene:
 
         name = f"benchling/{entry['displayId']}"
         return [message for message in await asyncio.to_thread(take) if message["package_name"] == name]
+
+    async def metrics(self) -> dict[str, str]:
+        """Return what each pod of the programs says of itself at /metrics, by the pod's name."""
+        listed = json.loads(await self.kubectl("get", "pods", "-l", "!batch.kubernetes.io/job-name", "-o", "json"))
+        found = {}
+        async with httpx.AsyncClient(trust_env=False) as client:
+            for pod in listed["items"]:
+                port = pod["spec"]["containers"][0]["ports"][0]["containerPort"]
+                answer = await client.get(f"http://{pod['status']['podIP']}:{port}/metrics")
+                found[pod["metadata"]["name"]] = answer.raise_for_status().text
+        return found
+
+    @asynccontextmanager
+    async def slow_archives(self) -> AsyncIterator[None]:
+        """Have all archives come slowly, so that a packager of a large one stays at work."""
+        await self.benchling.set_fault("archive_slow")
+        try:
+            yield
+        finally:
+            await self.benchling.clear_faults("archive_slow")
+
+    @asynccontextmanager
+    async def no_packager_starts(self) -> AsyncIterator[None]:
+        """Keep the pods of packagers Pending, so that what is made for them can be looked at."""
+        async with httpx.AsyncClient(base_url=self.sandbox.fargate["control"], trust_env=False) as node:
+            (await node.put("/faults", json={"never_start": ["*/epkg-*"]})).raise_for_status()
+            try:
+                yield
+            finally:
+                (await node.put("/faults", json={})).raise_for_status()
 
     async def nothing_left(self, entry: Json) -> None:
         """Wait until no Job, pod or order of the entry's object is left."""

@@ -36,7 +36,7 @@ PROGRAM = textwrap.dedent(
             async def grandchild_runs():
                 return Path("grandchild").exists() or (run.folder / "grandchild").exists()
 
-            await child.until(grandchild_runs, seconds=30, what="start its child")
+            await child.until(grandchild_runs, seconds=120, what="start its child")
             while not (pid := (run.folder / "grandchild").read_text().strip()):
                 await asyncio.sleep(0.01)
             announce_ready(child=child.pid, grandchild=int(pid), janitor=run._janitor.pid)
@@ -47,7 +47,7 @@ PROGRAM = textwrap.dedent(
 )
 
 
-def wait_gone(pids: list[int], seconds: float = 30.0) -> None:
+def wait_gone(pids: list[int], seconds: float = 120.0) -> None:
     for pid in pids:
         try:
             watched = os.pidfd_open(pid)
@@ -92,7 +92,7 @@ def root(tmp_path: Path) -> Iterator[Root]:
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGKILL])
 def test_nothing_is_left_after_a_signal(root: Root, number: signal.Signals) -> None:
     root.process.send_signal(number)
-    _, errors = root.process.communicate(timeout=30)
+    _, errors = root.process.communicate(timeout=120)
     wait_gone(root.pids)
     assert not root.folder.exists()
     if number is not signal.SIGKILL:
@@ -105,7 +105,7 @@ def test_nothing_is_left_after_the_starter_was_killed(tmp_path: Path) -> None:
     # As `make` starts it, and `make` is killed: a shell that waits for its child.
     starter = Root(tmp_path / "run", ["sh", "-c", '"$@"; true', "sh"])
     starter.process.kill()
-    starter.process.communicate(timeout=30)
+    starter.process.communicate(timeout=120)
     wait_gone(starter.pids)
     assert not starter.folder.exists()
 
@@ -114,8 +114,8 @@ async def test_processes_stop_in_reverse_order(tmp_path: Path) -> None:
     script = 'trap "echo $0 >> order; exit 0" TERM; echo "{\\"ready\\": true}"; while :; do sleep 0.02; done'
     async with Run(tmp_path / "run") as run:
         for name in ("first", "second"):
-            child = await run.start(name, ["sh", "-c", script, name], folder=tmp_path)
-            assert await child.ready_line(seconds=30) == {"ready": True}
+            child = await run.start(name, ["sh", "-c", script, name], folder=tmp_path, grace_seconds=120)
+            assert await child.ready_line(seconds=120) == {"ready": True}
     assert (tmp_path / "order").read_text().split() == ["second", "first"]
     assert not (tmp_path / "run").exists()
 
@@ -124,7 +124,7 @@ async def test_a_process_that_ends_early_is_explained_by_its_log(tmp_path: Path)
     async with Run() as run:
         child = await run.start("piece", ["sh", "-c", "echo the port is taken >&2; exit 3"])
         with pytest.raises(SandboxError, match=r"(?s)piece ended with exit code 3 .*the port is taken"):
-            await child.ready_line(seconds=30)
+            await child.ready_line(seconds=120)
 
 
 async def test_a_process_that_never_gets_ready_is_explained(tmp_path: Path) -> None:
@@ -138,7 +138,7 @@ async def test_a_missing_program_is_named() -> None:
     async with Run() as run:
         child = await run.start("piece", ["/nowhere/program"])
         with pytest.raises(SandboxError, match=r"(?s)piece ended with exit code 127 .*/nowhere/program"):
-            await child.ready_line(seconds=30)
+            await child.ready_line(seconds=120)
 
 
 async def test_a_folder_that_held_something_is_kept(tmp_path: Path) -> None:
