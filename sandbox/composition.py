@@ -69,7 +69,7 @@ class Sandbox:
     """Where the simulator sends webhooks: the ingress."""
 
     def __init__(self, options: Options | None = None, *, say: Callable[[str], None] | None = None) -> None:
-        """`say` is told each step with its time."""
+        """`say` gets a line after each step, with the time that it took."""
         self.options = options or Options()
         self._say = say or (lambda _: None)
         self._stack = AsyncExitStack()

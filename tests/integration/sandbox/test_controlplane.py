@@ -6,7 +6,6 @@ import select
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import httpx
@@ -16,8 +15,7 @@ from sandbox import janitor
 from sandbox.controlplane import Address, ControlPlane
 from sandbox.toolchain import Toolchain
 from tests.support.paths import ROOT
-
-WAIT_SECONDS = 120
+from tests.support.waiting import PATIENCE_SECONDS, until_true
 
 
 def commands_below(folder: Path) -> list[str]:
@@ -70,21 +68,14 @@ def test_nothing_is_left_of_a_server(tmp_path: Path, number: signal.Signals) -> 
     left = [os.pidfd_open(pid) for pid in janitor.pids_with_token(token)]
     assert len(left) == 3
     server.send_signal(number)
-    server.communicate(timeout=WAIT_SECONDS)
+    server.communicate(timeout=PATIENCE_SECONDS)
     for watched in left:
-        assert select.select([watched], [], [], WAIT_SECONDS)[0], "a process of the control plane is still there"
+        assert select.select([watched], [], [], PATIENCE_SECONDS)[0], "a process of the control plane is still there"
         os.close(watched)
-    wait_until_absent(folder)
+    until_true(lambda: not folder.exists(), f"the removal of {folder}")
     port = int(address.server.rpartition(":")[2])
     with pytest.raises(httpx.ConnectError):
         httpx.get(f"http://127.0.0.1:{port}", trust_env=False)
-
-
-def wait_until_absent(folder: Path) -> None:
-    deadline = time.monotonic() + WAIT_SECONDS
-    while folder.exists():
-        assert time.monotonic() < deadline, f"{folder} is still there: {list(folder.rglob('*'))[:5]}"
-        select.select([], [], [], 0.02)
 
 
 async def test_pod_security_is_enforced(api: httpx.AsyncClient, namespace: str) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import os
 import re
@@ -12,7 +11,6 @@ import signal
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,6 +19,7 @@ import pytest
 from sandbox import janitor
 from sandbox.simulator.control import TenantControl
 from tests.support.paths import ROOT
+from tests.support.waiting import PATIENCE_SECONDS, until_holds, until_true
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -40,7 +39,6 @@ LEAST = {
 }
 """What the whole consists of: parts of command lines, and how many processes at least have them."""
 
-WAIT_SECONDS = 120
 LISTENING = "0A"
 
 
@@ -119,14 +117,13 @@ class Whole:
 
     async def complete(self) -> None:
         """Wait until every part runs; remember processes and addresses."""
-        async with asyncio.timeout(WAIT_SECONDS):
-            while True:
-                self.pids = below(self.process.pid)
-                commands = [command(pid) for pid in self.pids]
-                counts = {part: sum(part in line for line in commands) for part in LEAST}
-                if all(counts[part] >= least for part, least in LEAST.items()):
-                    break
-                await asyncio.sleep(0.05)
+
+        def runs() -> bool:
+            self.pids = below(self.process.pid)
+            commands = [command(pid) for pid in self.pids]
+            return all(sum(part in line for line in commands) >= least for part, least in LEAST.items())
+
+        await until_holds(runs, "every part of the sandbox")
         self.listening = sockets(self.pids) & listeners()
 
 
@@ -175,19 +172,14 @@ def wait_until_ended(pids: set[int]) -> None:
         except ProcessLookupError:
             continue
         try:
-            assert select.select([watched], [], [], WAIT_SECONDS)[0], f"{pid} is still there: {command(pid)}"
+            assert select.select([watched], [], [], PATIENCE_SECONDS)[0], f"{pid} is still there: {command(pid)}"
         finally:
             os.close(watched)
 
 
 def wait_until_removed(folder: Path) -> None:
     """Wait until the sandbox's folders are gone."""
-    deadline = time.monotonic() + WAIT_SECONDS
-    while left := [path for path in folder.iterdir() if path.name != "errors"]:
-        assert time.monotonic() < deadline, (
-            f"still there: {[str(file) for path in left for file in path.rglob('*')][:5]}"
-        )
-        select.select([], [], [], 0.05)
+    until_true(lambda: [path.name for path in folder.iterdir()] == ["errors"], "the folders' removal")
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL], ids=["interrupted", "killed"])
@@ -200,7 +192,7 @@ async def test_nothing_is_left_of_the_whole_sandbox(folder: Path, number: signal
         assert len(sandbox.listening) >= 8, "API server, node, simulator, S3 and SQS, ingress, programs"
 
         sandbox.process.send_signal(number)
-        sandbox.process.communicate(timeout=WAIT_SECONDS)
+        sandbox.process.communicate(timeout=PATIENCE_SECONDS)
 
         wait_until_ended({pid for pid, start in started.items() if start and janitor.start_time(pid) == start})
         wait_until_ended({pid for pid in parents() if mentions(pid, folder)})
