@@ -273,6 +273,8 @@ class Run:
         environment = {**os.environ, **extra}
         outer = os.environ.get(janitor.TOKEN_VARIABLE, "")
         environment[janitor.TOKEN_VARIABLE] = f"{outer} {self._token}".strip()
+        # What a piece leaves in the folder for temporary files, as when it is killed, goes with the run's folder.
+        environment["TMPDIR"] = extra.get("TMPDIR", str(self.folder))
         # A piece is started as `python -m sandbox...` whatever the folder that it runs in.
         root = str(Path(__file__).parent.parent)
         environment["PYTHONPATH"] = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH", "")]))
