@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
+import ast
+from pathlib import Path
 from random import Random
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import sandbox.simulator as package
 from sandbox.simulator.clock import Clock, iso, parse_iso
-from sandbox.simulator.faults import FAULTS, Rule, Switchboard, UnknownFault
+from sandbox.simulator.faults import (
+    FAULTS,
+    OPTIONS,
+    Rule,
+    Switchboard,
+    UnknownFault,
+    UnknownOption,
+    check_options,
+)
 from sandbox.simulator.rates import Budgets, Window
 
 
@@ -82,14 +93,27 @@ def test_an_unknown_fault_gets_a_hint() -> None:
 
 def test_every_fault_is_asked_for_somewhere() -> None:
     """A switch that nothing reads would be a promise that nobody keeps."""
-    import sandbox.simulator as package
-
-    sources = "".join(
-        path.read_text() for path in __import__("pathlib").Path(package.__path__[0]).rglob("*.py")
-        if path.name != "faults.py"
-    )  # fmt: skip
+    folder = Path(package.__path__[0])
+    sources = "".join(path.read_text() for path in folder.rglob("*.py") if path.name != "faults.py")
     built = {f"api_{status}" for status in (500, 502, 503, 504)} | {f"api_{s}_html" for s in (502, 503, 504)}
     assert not [name for name in FAULTS if f'"{name}"' not in sources and name not in built]
+
+
+def test_every_option_is_read_and_every_one_that_is_read_is_known() -> None:
+    folder = Path(package.__path__[0])
+    trees = [ast.parse(path.read_text()) for path in folder.rglob("*.py") if path.name != "faults.py"]
+    read = {
+        node.args[0].value
+        for tree in trees
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)
+        and (node.func.attr in ("number", "text") or ast.unparse(node.func) == "rule.options.get")
+        and node.args and isinstance(node.args[0], ast.Constant)
+    }  # fmt: skip
+    assert read == {option for options in OPTIONS.values() for option in options}
+    assert OPTIONS.keys() <= FAULTS.keys()
+    with pytest.raises(UnknownOption, match="api_503 has no option 'foo'; it has: none"):
+        check_options("api_503", ["foo"])
 
 
 def test_tenant_time_runs_at_its_scale_and_jumps() -> None:
