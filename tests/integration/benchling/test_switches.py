@@ -142,7 +142,7 @@ def observed(switch: str, scenario: Callable[[Tenant, str], Awaitable[Any]]) -> 
         how = BenchlingSettings(base_url=simulator.world.origins.api, allow_plain_http=True, credentials=lambda: held)
         transport = InProcess(simulator)
         async with (
-            BenchlingClient(how, transport=transport, dice=Random(1)) as client,
+            BenchlingClient(how, transport=transport, rng=Random(1)) as client,
             httpx.AsyncClient(transport=transport, timeout=60) as http,
         ):
             seen = await scenario(Tenant(simulator, client, http, inbox, entry.id), switch)
