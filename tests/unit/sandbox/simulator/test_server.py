@@ -14,7 +14,6 @@ import httpx
 import pytest
 from aiohttp import web
 
-from sandbox.simulator.command import size_of
 from sandbox.simulator.control import ControlRefused, TenantControl
 from sandbox.simulator.server import BenchlingServer, CannotServe
 from sandbox.simulator.settings import TenantAddresses, TenantSettings
@@ -231,11 +230,6 @@ async def test_a_busy_port(server: BenchlingServer) -> None:
     with pytest.raises(CannotServe, match=f"port {port} on 127.0.0.1 is in use; choose another with --port"):
         await second.start()
     await second.close()
-
-
-@pytest.mark.parametrize(("text", "size"), [("17", 17), ("20M", 20_000_000), ("8GiB", 8 << 30), ("1.5 k", 1500)])
-def test_sizes_of_people(text: str, size: int) -> None:
-    assert size_of(text) == size
 
 
 async def _run(*arguments: str) -> tuple[int | None, str, str]:
