@@ -16,8 +16,6 @@ UNIT = ROOT / "tests/unit"
 NOT_OF_ONE_MODULE = {
     "controller/decisions/test_golden.py": "compares the manifests of a whole attempt: Job and order Secrets",
     "packager/decisions/test_metadata_golden.py": "compares the five files of a package, all together",
-    "sandbox/simulator/test_limits.py": "asks the whole simulator, through its server",
-    "sandbox/simulator/test_tenant.py": "asks the whole simulator, through its server",
 }
 """Unit tests of several modules together, each with the reason."""
 
