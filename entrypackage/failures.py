@@ -1,7 +1,8 @@
 """The closed table of everything that can go wrong: what it is called, whether it is tried again, what a person does.
 
 Every failure that reaches a condition, an event, a metric, a report or an exit code is a `FailureClass`; its row in
-`POLICIES` says what follows. Nothing else in the programs decides about retries.
+`POLICIES` says what follows. `controller.decisions.transitions` applies it: the number of tries and the times are
+settings of the controller.
 """
 
 from __future__ import annotations

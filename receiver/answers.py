@@ -1,10 +1,10 @@
 """What the receiver answers: one closed table of outcomes, their HTTP codes and reasons.
 
 Benchling re-sends what was not answered 2xx, so 2xx means that nothing is left to do and 503 that it should come
-again; 4xx is for what would be refused again.
+again; 4xx is for what would be refused again, 408 aside.
 
 ====  =======================================================================================================
-200   stored; covered by what is there; acknowledged; ignored
+200   stored; covered by what is there; acknowledged; ignored; not yet served by this release
 400   NotJson, BadEnvelope, BadMessage: signed, but not what Benchling sends
 401   Unsigned, BadHeaders, BadTimestamp, BadSignature: not proven to be Benchling's, or not from just now
 403   SourceNotAllowed, TenantNotAllowed: not for us to take

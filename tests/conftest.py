@@ -16,8 +16,16 @@ from tests.support.waiting import until
 
 ONE_WORKER = ("tests/e2e/", "tests/integration/controller/")
 """Folders whose tests share what takes long to start: each stays on one worker of pytest-xdist."""
-RIGHTS = ("tests/integration/sandbox/", "tests/unit/sandbox/test_janitor.py", "tests/unit/sandbox/toolchain/")
-"""Whose tests depend on what the user may do: namespaces, users, control groups, files' modes, others' processes."""
+RIGHTS = (
+    "tests/integration/sandbox/fargate/test_node.py::test_killed_node",
+    "tests/integration/sandbox/fargate/test_pods.py",
+    "tests/integration/sandbox/fargate/test_processes.py",
+    "tests/integration/sandbox/test_processes.py",
+    "tests/integration/sandbox/test_up.py",
+    "tests/unit/sandbox/test_janitor.py",
+    "tests/unit/sandbox/toolchain/",
+)
+"""The tests that depend on what the user may do: namespaces, users, control groups, files' modes, others' processes."""
 
 
 class FolderScheduling(LoadGroupScheduling):  # type: ignore[misc]

@@ -129,15 +129,7 @@ def build_job(
             "activeDeadlineSeconds": int(timing.running_deadline_seconds),
             "ttlSecondsAfterFinished": timing.ttl_after_finished_seconds,
             "podReplacementPolicy": "Failed",
-            "podFailurePolicy": {
-                "rules": [
-                    {"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]},
-                    {
-                        "action": "FailJob",
-                        "onExitCodes": {"containerName": CONTAINER, "operator": "In", "values": sorted(EXIT_CODES)},
-                    },
-                ]
-            },
+            "podFailurePolicy": {"rules": _pod_failure_rules()},
             "template": {
                 "metadata": {
                     "labels": {**settings.pod_labels, **labels},
@@ -149,7 +141,18 @@ def build_job(
     }
 
 
-def _pod_spec(digest: str, order_sources: Sequence[Object], settings: PackagerSettings) -> Object:
+def _pod_failure_rules() -> list[Object]:
+    # The first rule that fits counts: an evicted pod is replaced whatever its exit code.
+    return [
+        {"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]},
+        {
+            "action": "FailJob",
+            "onExitCodes": {"containerName": CONTAINER, "operator": "In", "values": sorted(EXIT_CODES)},
+        },
+    ]
+
+
+def _container(digest: str, settings: PackagerSettings) -> Object:
     resources = {"cpu": settings.cpu, "memory": settings.memory}
     container: dict[str, Any] = {
         "name": CONTAINER,
@@ -176,6 +179,10 @@ def _pod_spec(digest: str, order_sources: Sequence[Object], settings: PackagerSe
     }
     if settings.env_from_secret is not None:
         container["envFrom"] = [{"secretRef": {"name": settings.env_from_secret}}]
+    return container
+
+
+def _pod_spec(digest: str, order_sources: Sequence[Object], settings: PackagerSettings) -> Object:
     return {
         "restartPolicy": "Never",
         "serviceAccountName": settings.service_account,
@@ -188,7 +195,7 @@ def _pod_spec(digest: str, order_sources: Sequence[Object], settings: PackagerSe
             "runAsUser": 65532,
             "seccompProfile": {"type": "RuntimeDefault"},
         },
-        "containers": [container],
+        "containers": [_container(digest, settings)],
         "volumes": [
             {"name": "order", "projected": {"sources": list(order_sources)}},
             {"name": "tmp", "emptyDir": {"sizeLimit": "64Mi"}},

@@ -91,7 +91,7 @@ class Leadership:
 
     async def _acquire(self) -> None:
         while True:
-            if await self._try(self._settings.renew_deadline_seconds):
+            if await self._try_to_hold(self._settings.renew_deadline_seconds):
                 return
             await asyncio.sleep(self._settings.retry_seconds)
 
@@ -103,7 +103,7 @@ class Leadership:
             while self.is_leading and not self._lost and not work.done():
                 await asyncio.wait({work}, timeout=min(self._settings.retry_seconds, self._left()))
                 if not work.done() and self.is_leading:
-                    await self._try(self._left())
+                    await self._try_to_hold(self._left())
             if work.done():
                 work.result()
                 return True
@@ -116,12 +116,12 @@ class Leadership:
     def _left(self) -> float:
         return max(0.01, self._held_until - self._clock())
 
-    async def _try(self, seconds: float) -> bool:
+    async def _try_to_hold(self, seconds: float) -> bool:
         """Take or renew the Lease within `seconds`; return whether that succeeded."""
         asked = self._clock()
         try:
             async with asyncio.timeout(seconds):
-                held = await self._write(asked)
+                held = await self._take_or_renew(asked)
         except (KubernetesError, TimeoutError) as error:
             log.info("the Lease could not be written", extra={"why": type(error).__name__})
             return False
@@ -129,7 +129,7 @@ class Leadership:
             self._held_until = asked + self._settings.renew_deadline_seconds
         return held
 
-    async def _write(self, now: float) -> bool:
+    async def _take_or_renew(self, now: float) -> bool:
         try:
             lease = await self._kubernetes.get(LEASES, self._namespace, LEASE_NAME)
         except NotFoundError:

@@ -86,6 +86,18 @@ async def test_the_packager_can_be_listened_to(scene: Scene) -> None:
         await scene.kubectl("delete", "epkg", packing["metadata"]["name"], "--wait=true", "--timeout=60s")
 
 
+async def test_a_burst_of_edits_is_one_attempt_or_two_with_the_last_edit_in_it(scene: Scene) -> None:
+    entry = await scene.benchling.create_entry(fields={"Batch": "edit 0"})
+    for number in range(1, 21):
+        await scene.benchling.edit_entry(entry["id"], fields={"Batch": f"edit {number}"})
+
+    package = await scene.packaged(entry, event=await scene.newest_event(entry))
+
+    assert package["status"]["attempts"] <= 2
+    stored = json.loads((await scene.objects(entry))["entry_data.json"])
+    assert stored["fields"]["Batch"]["value"] == "edit 20"
+
+
 async def test_suspend_and_labels_make_no_export(scene: Scene) -> None:
     entry = await scene.benchling.create_entry()
     name = (await scene.packaged(entry))["metadata"]["name"]

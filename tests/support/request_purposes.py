@@ -52,7 +52,8 @@ def purpose(call: Call) -> str | None:
             return f"delete Secret {parts[-1].rpartition('-')[2]}"
         case "DELETE", "jobs":
             return "delete the Job"
-    return f"{call.method} {call.resource}"
+        case _:
+            return f"{call.method} {call.resource}"
 
 
 def _of_status(status: Json) -> str:

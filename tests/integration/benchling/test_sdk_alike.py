@@ -102,7 +102,8 @@ def _task_facts(task: object) -> Any:
             return ("FAILED", task.message)
         case TaskRunning():
             return ("RUNNING", None)
-    raise AssertionError(task)
+        case _:
+            raise AssertionError(task)
 
 
 def _sdk_task_facts(task: Any) -> Any:
