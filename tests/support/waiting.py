@@ -7,12 +7,14 @@ it.
 from __future__ import annotations
 
 import asyncio
+import os
+import select
 import threading
 import time
 from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Iterable
 
 Found = TypeVar("Found")
 PATIENCE_SECONDS = 120.0
@@ -46,6 +48,19 @@ def until_true(condition: Callable[[], object], what: str, *, seconds: float = P
     while not condition():
         assert time.monotonic() < deadline, f"waited {seconds:.0f} s in vain for {what}"
         pause.wait(_PAUSE_SECONDS)
+
+
+def until_ended(pids: Iterable[int], *, seconds: float = PATIENCE_SECONDS) -> None:
+    """Wait for the end of each process, blocking this thread; raises AssertionError. Zombies have ended."""
+    for pid in pids:
+        try:
+            watched = os.pidfd_open(pid)
+        except ProcessLookupError:
+            continue
+        try:
+            assert select.select([watched], [], [], seconds)[0], f"process {pid} is still there"
+        finally:
+            os.close(watched)
 
 
 async def elapse(seconds: float) -> None:

@@ -2,7 +2,6 @@
 
 import json
 import os
-import select
 import signal
 import subprocess
 import sys
@@ -15,6 +14,7 @@ import pytest
 
 from sandbox.processes import Run, SandboxError, call
 from tests.support.paths import ROOT
+from tests.support.waiting import until_ended
 
 # A root that starts a child, which starts a grandchild in a session of its own; both ignore SIGTERM.
 PROGRAM = textwrap.dedent(
@@ -45,18 +45,6 @@ PROGRAM = textwrap.dedent(
     sys.exit(run_program(main, interactive=True))
     """
 )
-
-
-def wait_gone(pids: list[int], seconds: float = 120.0) -> None:
-    for pid in pids:
-        try:
-            watched = os.pidfd_open(pid)
-        except ProcessLookupError:
-            continue
-        try:
-            assert select.select([watched], [], [], seconds)[0], f"process {pid} is still there"
-        finally:
-            os.close(watched)
 
 
 class Root:
@@ -93,7 +81,7 @@ def root(tmp_path: Path) -> Iterator[Root]:
 def test_nothing_is_left_after_a_signal(root: Root, number: signal.Signals) -> None:
     root.process.send_signal(number)
     _, errors = root.process.communicate(timeout=120)
-    wait_gone(root.pids)
+    until_ended(root.pids)
     assert not root.folder.exists()
     if number is not signal.SIGKILL:
         assert errors.strip().splitlines() == ["Stopping everything (Ctrl-C again: at once) ..."]
@@ -106,7 +94,7 @@ def test_nothing_is_left_after_the_starter_was_killed(tmp_path: Path) -> None:
     starter = Root(tmp_path / "run", ["sh", "-c", '"$@"; true', "sh"])
     starter.process.kill()
     starter.process.communicate(timeout=120)
-    wait_gone(starter.pids)
+    until_ended(starter.pids)
     assert not starter.folder.exists()
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-import select
 import shlex
 import signal
 import subprocess
@@ -19,7 +18,7 @@ import pytest
 from sandbox import janitor
 from sandbox.simulator.control import TenantControl
 from tests.support.paths import ROOT
-from tests.support.waiting import PATIENCE_SECONDS, until_holds, until_true
+from tests.support.waiting import PATIENCE_SECONDS, until_ended, until_holds, until_true
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -164,19 +163,6 @@ def whole(folder: Path) -> Iterator[Whole]:
         process.communicate()
 
 
-def wait_until_ended(pids: set[int]) -> None:
-    """Wait for the end of each process."""
-    for pid in pids:
-        try:
-            watched = os.pidfd_open(pid)
-        except ProcessLookupError:
-            continue
-        try:
-            assert select.select([watched], [], [], PATIENCE_SECONDS)[0], f"{pid} is still there: {command(pid)}"
-        finally:
-            os.close(watched)
-
-
 def wait_until_removed(folder: Path) -> None:
     """Wait until the sandbox's folders are gone."""
     until_true(lambda: [path.name for path in folder.iterdir()] == ["errors"], "the folders' removal")
@@ -194,8 +180,8 @@ async def test_nothing_is_left_of_the_whole_sandbox(folder: Path, number: signal
         sandbox.process.send_signal(number)
         sandbox.process.communicate(timeout=PATIENCE_SECONDS)
 
-        wait_until_ended({pid for pid, start in started.items() if start and janitor.start_time(pid) == start})
-        wait_until_ended({pid for pid in parents() if mentions(pid, folder)})
+        until_ended({pid for pid, start in started.items() if start and janitor.start_time(pid) == start})
+        until_ended({pid for pid in parents() if mentions(pid, folder)})
         wait_until_removed(folder)
         # A process that ends loses its memory, by which it is known, before its sockets.
         until_true(lambda: not sandbox.listening & listeners(), "the end of all that listened")
